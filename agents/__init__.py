@@ -1,0 +1,1 @@
+"""The session and what thinks in it: reasoners, selection, budget."""

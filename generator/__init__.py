@@ -1,0 +1,1 @@
+"""Spaces, the code model and everything that turns codes into measured architectures."""

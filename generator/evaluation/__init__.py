@@ -1,0 +1,1 @@
+"""Evaluators: tables, training; and the task that ties one to a space."""

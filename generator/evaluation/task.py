@@ -1,0 +1,234 @@
+"""Tasks, measurements, and the seam between them: the evaluator.
+
+A `Task` is a space plus what is measured on it. Its evaluator turns architectures into
+`Measurement`s. Scores are *validation* metrics; test metrics are not reachable from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitruvius.errors import UserError
+from vitruvius.generator.space import Architecture, Choices, SearchSpace, get_space
+
+
+class Status(StrEnum):
+    """How an evaluation ended."""
+
+    OK = "ok"
+    INVALID = "invalid"  # the architecture cannot be built or is not in the table: permanent
+    DIVERGED = "diverged"  # not-a-number under a deterministic recipe: permanent
+    OUT_OF_MEMORY = "out_of_memory"  # environmental: tried again when device or limits differ
+    TIMED_OUT = "timed_out"  # environmental
+    FAILED = "failed"  # environmental: crash, lost worker, full disk
+
+    @property
+    def permanent(self) -> bool:
+        """Whether trying the same again is pointless whatever the machine."""
+        return self in (Status.OK, Status.INVALID, Status.DIVERGED)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a score means.
+
+    Attributes:
+        name: For example "validation accuracy".
+        unit: For example "%", "fraction", "ROC-AUC".
+        maximize: Whether larger is better.
+    """
+
+    name: str
+    unit: str
+    maximize: bool = True
+
+    def format(self, score: float) -> str:
+        """The score with its unit, for people."""
+        return f"{score:.2f} %" if self.unit == "%" else f"{score:.4f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What an evaluator returned for one architecture.
+
+    Identity, never paid for twice: `key`, `task`, `fingerprint`, `evaluator`, `fidelity`, `seed`.
+
+    Attributes:
+        space: Name of the space.
+        task: Name of the task, `space/dataset`.
+        key: Exact architecture that was measured (the representative of its class).
+        id: Canonical identity of the class that learns this score.
+        status: How it ended.
+        score: Validation metric in the task's unit; None unless status is ok.
+        reason: One sentence where status is not ok.
+        seconds: Cost of the evaluation in seconds: as the benchmark reports it, or as it took here.
+        params: Number of parameters, in millions; None if not known.
+        flops: Multiply-adds as the benchmark counts them, in millions; None if not known.
+        latency: Milliseconds by device, empty if not known.
+        seed: Seed of the training run; tables that hold means use 0.
+        fidelity: What was run, for example "200 epochs".
+        evaluator: Name and recipe hash, for example "table:3f9a1c2b".
+        fingerprint: Hash of the data.
+        device: Where it ran; empty for tables.
+    """
+
+    space: str
+    task: str
+    key: str
+    id: str
+    status: Status
+    score: float | None
+    reason: str = ""
+    seconds: float = 0.0
+    params: float | None = None
+    flops: float | None = None
+    latency: Mapping[str, float] = field(default_factory=dict[str, float])
+    seed: int = 0
+    fidelity: str = ""
+    evaluator: str = ""
+    fingerprint: str = ""
+    device: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a score."""
+        return self.status is Status.OK
+
+    @property
+    def identity(self) -> tuple[str, str, str, str, str, int]:
+        """What makes two measurements the same fact."""
+        return (self.key, self.task, self.fingerprint, self.evaluator, self.fidelity, self.seed)
+
+
+class Bench(Protocol):
+    """An evaluator set up for one space and data set: where measuring happens.
+
+    Attributes:
+        metric: What the scores mean.
+        evaluator: Name and recipe hash, as in `Measurement.evaluator`.
+        fingerprint: Hash of the data that is measured on.
+        fidelity: As in `Measurement.fidelity`.
+        devices: Names of devices whose latency `costs` knows.
+    """
+
+    metric: Metric
+    evaluator: str
+    fingerprint: str
+    fidelity: str
+    devices: tuple[str, ...]
+
+    def representative(self, architecture: Architecture) -> Architecture:
+        """The member of the architecture's class that is measured for all of them.
+
+        Tables take the first member by the benchmark's index, others by the space's order.
+        """
+        ...
+
+    def measure(self, architectures: Sequence[Architecture], *, seed: int = 0) -> Iterator[Measurement]:
+        """Measure architectures, yielding each as it is done, in any order.
+
+        A failure of one is a measurement with a status, not an exception.
+        """
+        ...
+
+    def costs(self, choices: Choices) -> Mapping[str, NDArray[np.float64]]:
+        """What is known without measuring, by exact key: arrays (n,).
+
+        Names: "params" and "flops" in millions, "latency[DEVICE]" in milliseconds. Empty if nothing is known.
+        """
+        ...
+
+
+class Evaluator(Protocol):
+    """A way to measure, not yet tied to a task: `Table(path)`, `Train(dataset)`."""
+
+    name: str
+
+    def open(self, space: SearchSpace, dataset: str) -> Bench:
+        """Set up for one space and data set; cheap to call twice.
+
+        Raises:
+            UnknownNameError: The evaluator does not have this data set; the message lists those it has.
+            UserError: The evaluator cannot measure this space.
+        """
+        ...
+
+    def datasets(self, space: SearchSpace) -> list[str]:
+        """Names of the data sets that it can measure for this space."""
+        ...
+
+
+class Task:
+    """A space plus what is measured: `Task("nasbench201/cifar10", evaluator=Table(path))`.
+
+    Attributes:
+        space: The search space.
+        dataset: Name of the data set.
+        name: `space/dataset`.
+        bench: The evaluator set up for it.
+        metric: What is measured; `metric` and `maximize` arguments override the evaluator's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        evaluator: Evaluator | None = None,
+        *,
+        metric: str | None = None,
+        maximize: bool | None = None,
+    ) -> None:
+        """Set up a task.
+
+        Args:
+            name: `space/dataset`, or just `space` where the evaluator has one data set.
+            evaluator: What measures; None takes the table that comes with an installed package
+                (NAS-Bench-Graph), or the one found through `VITRUVIUS_TABLES`.
+            metric: Name for the score, where it is one's own.
+            maximize: Whether larger is better, where it is not the evaluator's own.
+
+        Raises:
+            UnknownNameError: Unknown space or data set.
+            UserError: The evaluator has several data sets and none was named.
+        """
+        if evaluator is None:
+            from vitruvius.generator.evaluation.table import Table
+
+            evaluator = Table()
+        space_name, _, dataset = name.partition("/")
+        self.space = get_space(space_name)
+        if not dataset:
+            known = evaluator.datasets(self.space)
+            if len(known) != 1:
+                raise UserError(f"Task {name!r} needs a data set: write {space_name}/NAME with NAME one of {known}.")
+            dataset = known[0]
+        self.dataset = dataset
+        self.name = f"{self.space.name}/{dataset}"
+        self.evaluator = evaluator
+        self.bench = evaluator.open(self.space, dataset)
+        base = self.bench.metric
+        self.metric = Metric(
+            metric or base.name, base.unit, base.maximize if maximize is None else maximize
+        )
+
+    @property
+    def label(self) -> tuple[str, str]:
+        """(space, data set): what evidence from this task is marked with."""
+        return (self.space.name, self.dataset)
+
+    def sibling(self, dataset: str) -> Task:
+        """The task on another data set of the same evaluator."""
+        return Task(f"{self.space.name}/{dataset}", self.evaluator)
+
+    def better(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores turned so that larger is better: (n,)."""
+        return scores if self.metric.maximize else -scores
+
+    def __repr__(self) -> str:
+        """Name and evaluator."""
+        return f"Task({self.name!r}, {self.bench.evaluator})"

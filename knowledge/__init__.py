@@ -1,0 +1,1 @@
+"""Predicates, principles, evidence, the ledger, and the store that answers questions."""

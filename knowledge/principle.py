@@ -1,0 +1,151 @@
+"""Design principles: a sentence, a predicate that a machine can check, a scope, and evidence.
+
+These are plain records; `predicate` checks them, `evidence` measures them, `ledger` keeps them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+Label = tuple[str, str]
+"""(space, data set): where evidence comes from."""
+
+
+class PrincipleStatus(StrEnum):
+    """What the evidence says of a principle, all thresholds in `evidence.Thresholds`."""
+
+    PROPOSED = "proposed"  # not enough fresh evidence yet
+    SUPPORTED = "supported"
+    CONTESTED = "contested"  # fresh evidence points different ways on different tasks
+    REFUTED = "refuted"
+    SUPERSEDED = "superseded"  # replaced by a revision
+    RETRACTED = "retracted"  # taken back by who proposed it
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a principle came from.
+
+    Attributes:
+        reasoner: "statistics", "openai:gpt-5", "person", "pack" ...
+        template: Content hash of the prompt template, empty where none was used.
+        session: Id of the session that proposed it.
+        call: Id of the model call in the ledger, None where none was made.
+        labels: (space, data set) of everything that it was mined from.
+    """
+
+    reasoner: str
+    template: str = ""
+    session: str = ""
+    call: int | None = None
+    labels: frozenset[Label] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a reasoner hands in: not believed until measured.
+
+    Attributes:
+        sentence: One sentence for people.
+        predicate: JSON form of the predicate (see `knowledge.predicate`).
+        space: Name of the space it speaks of, or "any" for portable predicates.
+        task: Name of the task it speaks of, or "any".
+        direction: +1 if architectures that satisfy it should score higher, -1 if lower.
+        expected: Expected difference of mean quantile, None if not stated.
+    """
+
+    sentence: str
+    predicate: Mapping[str, Any]
+    space: str
+    task: str = "any"
+    direction: int = 1
+    expected: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Difference of mean quantile between architectures that satisfy a predicate and those that do not.
+
+    Attributes:
+        estimate: Holding minus not holding, in quantile units of the task's frozen reference: [-1, 1].
+        low: Lower end of the interval, valid under repeated looks.
+        high: Upper end.
+        holding: Number of measured architectures that satisfy the predicate.
+        lacking: Number that do not.
+        evalue: Evidence against "no effect in the stated direction"; 1 means none.
+        naive: The same difference over everything measured, "as sampled": biased by the search.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    holding: int
+    lacking: int
+    evalue: float = 1.0
+    naive: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEvidence:
+    """What one task says of one principle.
+
+    Attributes:
+        task: Name of the task.
+        seen: Effect on what was in the ledger, and visible to the reasoner, when it was proposed.
+        fresh: Effect on what was measured afterwards or held back; only this can support.
+        supporting: Ids of measured architectures that agree (hold and above the median, or lack and below).
+        contradicting: Ids that speak against it, most telling first.
+    """
+
+    task: str
+    seen: Effect | None
+    fresh: Effect | None
+    supporting: tuple[str, ...] = ()
+    contradicting: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything measured about a principle: by task, and joined by a random-effects mean over tasks."""
+
+    tasks: tuple[TaskEvidence, ...] = ()
+    joined: Effect | None = None
+
+    @property
+    def n_for(self) -> int:
+        """Measured architectures that agree."""
+        return sum(len(t.supporting) for t in self.tasks)
+
+    @property
+    def n_against(self) -> int:
+        """Measured architectures that speak against it."""
+        return sum(len(t.contradicting) for t in self.tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class Principle:
+    """A design principle as kept: what was proposed, where it came from, and what was measured of it."""
+
+    id: str
+    proposal: Proposal
+    origin: Origin
+    status: PrincipleStatus = PrincipleStatus.PROPOSED
+    evidence: Evidence = field(default_factory=Evidence)
+    supersedes: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The sentence for people."""
+        return self.proposal.sentence
+
+
+def principle_id(proposal: Proposal) -> str:
+    """Content id "p" + 10 hex digits of predicate, scope and direction: the same claim gets the same id."""
+    body = [proposal.predicate, proposal.space, proposal.task, proposal.direction]
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    return f"p{digest[:10]}"

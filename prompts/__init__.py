@@ -1,0 +1,1 @@
+"""Prompt templates as Markdown files, and the small library that finds, checks and renders them."""

@@ -1,0 +1,1 @@
+"""Vitruvius searches for neural network architectures with language models, and remembers what it learned."""
