@@ -183,7 +183,7 @@ class SearchSpace(ABC):
 
     def in_range(self, choices: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
         """Which rows have every index within its decision's choices: (n,)."""
-        return ((choices >= 0) & (choices < self.cardinalities)).all(axis=1)
+        return np.all((choices >= 0) & (choices < self.cardinalities), axis=1)
 
     def valid(self, choices: Choices) -> NDArray[np.bool_]:
         """Which rows, of any content, are architectures: (n,)."""

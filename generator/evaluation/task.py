@@ -146,9 +146,15 @@ class Bench(Protocol):
 
 
 class Evaluator(Protocol):
-    """A way to measure, not yet tied to a task: `Table(path)`, `Train(dataset)`."""
+    """A way to measure, not yet tied to a task: `Table(path)`, `Train(dataset)`.
+
+    Attributes:
+        name: "table", "train", "manual".
+        tabular: Whether scores are looked up: then baselines may run beside a session at no cost.
+    """
 
     name: str
+    tabular: bool
 
     def open(self, space: SearchSpace, dataset: str) -> Bench:
         """Set up for one space and data set; cheap to call twice.
@@ -205,16 +211,16 @@ class Task:
         if not dataset:
             known = evaluator.datasets(self.space)
             if len(known) != 1:
-                raise UserError(f"Task {name!r} needs a data set: write {space_name}/NAME with NAME one of {known}.")
+                raise UserError(
+                    f"Task {name!r} needs a data set: write {space_name}/NAME with NAME one of {known}."
+                )
             dataset = known[0]
         self.dataset = dataset
         self.name = f"{self.space.name}/{dataset}"
         self.evaluator = evaluator
         self.bench = evaluator.open(self.space, dataset)
         base = self.bench.metric
-        self.metric = Metric(
-            metric or base.name, base.unit, base.maximize if maximize is None else maximize
-        )
+        self.metric = Metric(metric or base.name, base.unit, base.maximize if maximize is None else maximize)
 
     @property
     def label(self) -> tuple[str, str]:

@@ -1,1 +1,6 @@
 """The search spaces that Vitruvius brings; importing this registers them."""
+
+from vitruvius.generator.spaces.nasbench201 import NASBench201
+from vitruvius.generator.spaces.nasbench_graph import NASBenchGraph
+
+__all__ = ["NASBench201", "NASBenchGraph"]

@@ -1,1 +1,65 @@
-"""Vitruvius searches for neural network architectures with language models, and remembers what it learned."""
+"""Vitruvius searches for neural network architectures with language models, and remembers what it learned.
+
+    import vitruvius as vt
+
+    task = vt.Task("nasbench-graph/cora")
+    session = vt.Session(task, path="runs/demo", sources=[task.sibling("citeseer")])
+    print(session.run(evaluations=50))
+
+The names below are loaded when they are first used, so that the import itself is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vitruvius.agents.options import Options
+    from vitruvius.agents.results import Best
+    from vitruvius.agents.session import Session
+    from vitruvius.errors import VitruviusError
+    from vitruvius.generator.evaluation.manual import Manual
+    from vitruvius.generator.evaluation.table import Table
+    from vitruvius.generator.evaluation.task import Measurement, Task
+    from vitruvius.generator.evaluation.train import Train
+    from vitruvius.generator.space import Architecture, SearchSpace, get_space
+    from vitruvius.knowledge.ledger import Ledger
+    from vitruvius.knowledge.predicate import Predicate
+    from vitruvius.knowledge.principle import Principle
+    from vitruvius.knowledge.store import Store
+
+_HOMES = {
+    "Architecture": "generator.space",
+    "Best": "agents.results",
+    "Ledger": "knowledge.ledger",
+    "Manual": "generator.evaluation.manual",
+    "Measurement": "generator.evaluation.task",
+    "Options": "agents.options",
+    "Predicate": "knowledge.predicate",
+    "Principle": "knowledge.principle",
+    "SearchSpace": "generator.space",
+    "Session": "agents.session",
+    "Store": "knowledge.store",
+    "Table": "generator.evaluation.table",
+    "Task": "generator.evaluation.task",
+    "Train": "generator.evaluation.train",
+    "VitruviusError": "errors",
+    "get_space": "generator.space",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Architecture", "Best", "Ledger", "Manual", "Measurement", "Options", "Predicate", "Principle",
+    "SearchSpace", "Session", "Store", "Table", "Task", "Train", "VitruviusError", "get_space",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vitruvius' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"vitruvius.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -16,7 +16,7 @@
     │   ├── LedgerError               a ledger: other version, not reachable, network file system
     │   └── StoreError                the search index: other embedder, damaged
     ├── RunBusyError                  the run folder is held by another process
-    ├── MissingPartError              a package or program that is not installed; names the command that mends it
+    ├── MissingPartError              a package or program not installed; names the mending command
     └── ModelError                    a language model endpoint: down, slow, refused, nonsense
 
 Every message is one sentence or two: what was wrong with which value, what is allowed, what to do.

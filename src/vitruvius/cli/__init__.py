@@ -1,1 +1,74 @@
-"""The command line: one module for each noun."""
+"""The command line: one module for each noun; heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import typer
+
+from vitruvius.cli import (
+    doctor,
+    export,
+    generator,
+    principles,
+    prompts,
+    report,
+    run,
+    show,
+    spaces,
+    tables,
+)
+
+app = typer.Typer(
+    name="vitruvius",
+    help="Search for neural network architectures with language models, and remember what was learned.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("run")(run.run)
+app.command("show")(show.show)
+app.command("report")(report.report)
+app.command("export")(export.export)
+app.command("doctor")(doctor.doctor)
+app.add_typer(principles.app, name="principles", help="Query what was learned.")
+app.add_typer(prompts.app, name="prompts", help="List, show, edit and check prompt templates.")
+app.add_typer(generator.app, name="generator", help="Train, sample, score and serve the code model.")
+app.add_typer(spaces.app, name="spaces", help="List and show search spaces.")
+app.add_typer(tables.app, name="tables", help="Import and show benchmark tables.")
+
+
+@app.callback()
+def _common(
+    debug: bool = typer.Option(False, "--debug", help="Show the full traceback of an error."),
+) -> None:
+    """Options of every command; `--debug` is read by `main`."""
+
+
+def main() -> None:
+    """Run the command line: errors of ours become one sentence and exit code 1, `--debug` shows where."""
+    from vitruvius.errors import VitruviusError
+
+    debug = "--debug" in sys.argv
+    if debug:
+        # Accepted anywhere on the line: whoever adds it adds it at the end.
+        sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app()
+    except VitruviusError as error:
+        if debug:
+            raise
+        _fail(str(error))
+    except OSError as error:
+        if debug or error.errno != errno.ENOSPC:
+            raise
+        _fail(
+            f"No space is left on the disk ({error.filename or 'while writing'}): free some and run it again."
+        )
+
+
+def _fail(sentence: str) -> None:
+    typer.echo(f"error: {sentence}", err=True)
+    raise SystemExit(1)

@@ -1,0 +1,39 @@
+"""Honesty by type: what may be a source of what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from vitruvius.errors import TargetLeakError
+from vitruvius.generator.evaluation.task import Task
+from vitruvius.knowledge.principle import Label
+
+
+def check_labels(target: Task, labels: Iterable[Label], what: str) -> None:
+    """Refuse evidence that touches the target's data set.
+
+    Another fidelity or another table of the same data set is the same target.
+
+    Args:
+        target: The task to be searched.
+        labels: (space, data set) of all evidence in `what`.
+        what: What is offered, for the message.
+
+    Raises:
+        TargetLeakError: One of the labels is the target's.
+    """
+    if target.label in set(labels):
+        raise TargetLeakError(
+            f"{what} was learned on {target.name}, which is the target: what is known of a target may only "
+            "come from counted evaluations; leave it out, or choose another target."
+        )
+
+
+def check_sources(target: Task, sources: Sequence[Task]) -> None:
+    """Refuse source tasks that are the target, and spaces that cannot be compared with it.
+
+    Raises:
+        TargetLeakError: A source is the target under any table or fidelity.
+    """
+    for source in sources:
+        check_labels(target, [source.label], f"Source task {source.name}")

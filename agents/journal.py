@@ -1,0 +1,139 @@
+"""One session's view of the ledger: what was measured, as arrays, and what was decided, as events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vitruvius.generator.evaluation.task import Measurement, Task
+from vitruvius.generator.space import Architecture, Choices
+from vitruvius.knowledge.ledger import Learned, Ledger
+from vitruvius.knowledge.observations import Observations
+
+UNIFORM_SHARES = frozenset({"initial", "open", "source", "held"})
+"""Shares drawn uniformly from the whole space: what effects are estimated on."""
+
+
+class Journal:
+    """Reads and writes the facts of one session.
+
+    The session's state is a function of these facts alone: whoever opens the same ledger
+    continues at the same place.
+    """
+
+    def __init__(self, ledger: Ledger, session: str, task: Task, sources: Sequence[Task]) -> None:
+        """Read what is there.
+
+        Args:
+            ledger: The ledger.
+            session: Id of the session.
+            task: The target.
+            sources: Source tasks, in order.
+        """
+        self.ledger = ledger
+        self.session = session
+        self.task = task
+        self.tasks: dict[str, Task] = {task.name: task} | {source.name: source for source in sources}
+        self._learned: dict[str, list[Learned]] = {name: [] for name in self.tasks}
+        self._rows: dict[str, tuple[int, ...]] = {}
+        for learned in ledger.learned(session):
+            self._learned.setdefault(learned.measurement.task, []).append(learned)
+
+    # ---- measurements ---------------------------------------------------------------------
+
+    def record(self, measurement: Measurement, *, batch: int, share: str) -> Learned:
+        """Write one measurement down; what the session knew already is returned as it was."""
+        learned = self.ledger.record(measurement, session=self.session, batch=batch, share=share)
+        known = self._learned.setdefault(measurement.task, [])
+        if all(learned.order != other.order for other in known[-64:]):
+            known.append(learned)
+        return learned
+
+    def record_all(self, measurements: Sequence[Measurement], *, share: str) -> None:
+        """Write measurements of a source task down in one transaction."""
+        for learned in self.ledger.record_all(measurements, session=self.session, batch=0, share=share):
+            self._learned[learned.measurement.task].append(learned)
+
+    def learned(self, task: str | None = None) -> list[Learned]:
+        """What was learned on a task (the target by default), in order, failures included."""
+        return list(self._learned.get(task or self.task.name, []))
+
+    def counted(self) -> int:
+        """Evaluations of the target that counted against the budget."""
+        return sum(learned.counted for learned in self._learned[self.task.name])
+
+    def known_ids(self) -> set[str]:
+        """Ids of the target that need no further evaluation: measured, or failed here."""
+        return {learned.measurement.id for learned in self._learned[self.task.name]}
+
+    def architecture(self, key: str, task: Task | None = None) -> Architecture:
+        """The architecture with this key."""
+        space = (task or self.task).space
+        name = f"{space.name} {key}"
+        if name not in self._rows:
+            self._rows[name] = space.parse(key).choices
+        return Architecture(space, self._rows[name])
+
+    def curve(self) -> list[Measurement]:
+        """The counted measurements of the target, in order."""
+        return [learned.measurement for learned in self._learned[self.task.name] if learned.counted]
+
+    def observations(self, name: str | None = None) -> Observations:
+        """Everything measured on a task, as arrays; the target by default."""
+        task = self.tasks[name or self.task.name]
+        rows = [x for x in self._learned[task.name] if x.measurement.ok and x.counted]
+        choices = self._choices([x.measurement.key for x in rows], task)
+        scores = task.better(np.array([x.measurement.score for x in rows], dtype=np.float64))
+        share = [x.share for x in rows]
+        return Observations(
+            space=task.space,
+            task=task.name,
+            label=task.label,
+            choices=choices,
+            scores=scores,
+            uniform=np.array([s in UNIFORM_SHARES for s in share], dtype=bool),
+            held=np.array([s == "held" for s in share], dtype=bool),
+            order=np.array([x.order for x in rows], dtype=np.int64),
+            reference=self.reference(task, scores),
+            costs=dict(task.bench.costs(choices)) if len(choices) else {},
+        )
+
+    def _choices(self, keys: Sequence[str], task: Task) -> Choices:
+        return task.space.rows(self.architecture(key, task) for key in keys)
+
+    def reference(self, task: Task, scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Sorted scores that quantiles are taken against: frozen once the uniform design is measured."""
+        for event in self.ledger.events(self.session, "reference"):
+            if event.data["task"] == task.name:
+                return np.array(event.data["scores"], dtype=np.float64)
+        return np.sort(scores)
+
+    def freeze_reference(self, name: str) -> None:
+        """Freeze the reference of a task at what was measured uniformly so far."""
+        observed = self.observations(name)
+        scores = np.sort(observed.scores[observed.uniform]).tolist()
+        number = list(self.tasks).index(name)
+        self.log("reference", {"task": name, "scores": scores}, number=number)
+
+    # ---- events ---------------------------------------------------------------------------
+
+    def log(self, kind: str, data: Mapping[str, Any], *, number: int | None = None) -> None:
+        """Write an event down; the same event twice is written once."""
+        self.ledger.log(self.session, kind, dict(data), number=number)
+
+    def event(self, kind: str, number: int) -> dict[str, Any] | None:
+        """The event of this kind with this number, None if it has not happened."""
+        for event in self.ledger.events(self.session, kind):
+            if event.number == number:
+                return event.data
+        return None
+
+    def last(self, kind: str) -> tuple[int, dict[str, Any]] | None:
+        """Number and data of the latest event of this kind."""
+        events = [e for e in self.ledger.events(self.session, kind) if e.number is not None]
+        if not events:
+            return None
+        latest = max(events, key=lambda event: event.number or 0)
+        return latest.number or 0, latest.data

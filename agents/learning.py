@@ -1,0 +1,188 @@
+"""What a session learns between batches: principles re-scored, proposed, and turned into a restriction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from vitruvius.knowledge.evidence import assess
+from vitruvius.knowledge.pruning import Restriction, prune, reopen
+
+from vitruvius.agents.engine import Engine
+from vitruvius.agents.journal import Journal
+from vitruvius.agents.options import Options
+from vitruvius.agents.reasoner import Brief, Reasoner
+from vitruvius.generator.space import Architecture, Choices
+from vitruvius.knowledge.observations import Observations
+from vitruvius.knowledge.principle import Origin, Principle, PrincipleStatus, principle_id
+
+Say = Callable[[str], None]
+
+
+def rescore(journal: Journal) -> list[Principle]:
+    """Score every principle of the session on everything measured, without a model call.
+
+    Changed statuses and evidence are appended to the ledger.
+
+    Returns:
+        All principles with their evidence of now.
+    """
+    ledger = journal.ledger
+    known = ledger.principles(session=journal.session)
+    if not known:
+        return []
+    born = [(principle, ledger.born(principle.id, journal.session)) for principle in known]
+    scored = assess(born, [journal.observations(name) for name in journal.tasks])
+    for before, after in zip(known, scored, strict=True):
+        if before != after:
+            ledger.update_principle(after, session=journal.session)
+    return scored
+
+
+def reflect(journal: Journal, reasoner: Reasoner, options: Options, number: int, say: Say) -> list[str]:
+    """Let the reasoner propose principles, once for each number.
+
+    Returns:
+        Ids of the principles that are new to the session.
+    """
+    done = journal.event("reflection", number)
+    if done is not None:
+        return list(done["proposed"])
+    started = time.monotonic()
+    visible = [journal.observations(name).visible() for name in journal.tasks]
+    events = journal.ledger.events(journal.session, "reflection")
+    old = {identity for event in events for identity in event.data["proposed"]}
+    known = [p for p in journal.ledger.principles(session=journal.session) if p.id in old]
+    brief = Brief(
+        space=journal.task.space,
+        target=journal.task.name,
+        observations=[one for one in visible if len(one)],
+        known=known,
+        limit=options.principles,
+        seed=options.seed * 1000 + number,
+    )
+    reflection = reasoner.reflect(brief)
+    calls = [journal.ledger.add_call(journal.session, call) for call in reflection.calls]
+    labels = frozenset(one.label for one in brief.observations)
+    new: list[str] = []
+    for proposal in reflection.proposals[: options.principles]:
+        origin = Origin(
+            reasoner=reasoner.name,
+            template=reflection.calls[-1].template_hash if reflection.calls else "",
+            session=journal.session,
+            call=calls[-1] if calls else None,
+            labels=labels,
+        )
+        principle = Principle(id=principle_id(proposal), proposal=proposal, origin=origin)
+        if principle.id not in old and principle.id not in new:
+            journal.ledger.add_principle(principle, session=journal.session)
+            new.append(principle.id)
+    for note in reflection.notes:
+        say(note)
+    seconds = round(time.monotonic() - started, 2)
+    refused = dict(reflection.refused)
+    journal.log(
+        "reflection",
+        {"proposed": new, "refused": refused, "notes": reflection.notes, "seconds": seconds},
+        number=number,
+    )
+    return new
+
+
+def restrict(
+    journal: Journal, principles: Sequence[Principle], options: Options, remaining: int
+) -> Restriction:
+    """What the supported principles leave of the space; everything if pruning is off."""
+    supported = [p for p in principles if p.status is PrincipleStatus.SUPPORTED and options.prune]
+    dropped = {e.data["principle"] for e in journal.ledger.events(journal.session, "reopened")}
+    usable = [p for p in supported if p.id not in dropped]
+    return prune(journal.task.space, usable, remaining=remaining, costs=journal.task.bench.costs)
+
+
+def reopen_after(journal: Journal, restriction: Restriction, batch: int, say: Say) -> None:
+    """Open again what was cut, where an open draw outside reached the session's top decile."""
+    observed = journal.observations()
+    if not restriction.terms or len(observed) < 10:
+        return
+    limit = np.quantile(observed.scores, 0.9)
+    hits = [x for x in journal.learned() if x.batch == batch and x.share == "open" and x.measurement.ok]
+    for hit in hits:
+        row = journal.architecture(hit.measurement.key).row
+        score = journal.task.better(np.array([hit.measurement.score], dtype=np.float64))[0]
+        costs = dict(journal.task.bench.costs(row))
+        if score < limit or restriction.inside(row, costs)[0]:
+            continue
+        smaller = reopen(restriction, journal.architecture(hit.measurement.key), costs)
+        kept = {term.principle for term in smaller.terms if term.hard}
+        for term in restriction.terms:
+            if term.hard and term.principle not in kept:
+                journal.log(
+                    "reopened", {"principle": term.principle, "batch": batch, "key": hit.measurement.key}
+                )
+                say(f"re-opened what {term.principle} had cut: an open draw there is in the top tenth")
+
+
+def finetune_model(
+    journal: Journal, engine: Engine, options: Options, number: int, folder: Path, say: Say
+) -> None:
+    """Fine-tune the code model on what was measured and put it into the running engine, once per number."""
+    done = journal.event("model", number)
+    if done is not None:
+        return
+    from vitruvius.generator.language_model import finetune
+
+    started = time.monotonic()
+    say("fine-tuning the code model on what was measured")
+    rows, deciles = training_rows(journal)
+    codes = engine.model.codec.encode(rows)
+    out = finetune(
+        engine.model.language_model, codes, deciles, folder / "models" / f"batch{number}",
+        seed=options.seed * 1000 + number,
+    )  # fmt: skip
+    seconds = round(time.monotonic() - started, 2)
+    journal.log(
+        "model",
+        {"folder": str(out.relative_to(folder)), "rows": len(rows), "seconds": seconds},
+        number=number,
+    )
+    engine.reload(out)
+
+
+def training_rows(journal: Journal) -> tuple[Choices, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """What the code model learns from: rows (n, D) and score tenths (n,), 9 the best.
+
+    Sources give what reasoners may see as well; the target's own measurements come four times, they are
+    few and they are what counts.
+    """
+    rows: list[Choices] = []
+    tenths: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
+    for name, task in journal.tasks.items():
+        observed = journal.observations(name).visible()
+        if task.space.name != journal.task.space.name or not len(observed):
+            continue
+        ranks = _ranks(observed)
+        for _ in range(4 if name == journal.task.name else 1):
+            rows.append(observed.choices)
+            tenths.append(np.minimum((ranks * 10).astype(np.int64), 9))
+    return np.concatenate(rows), np.concatenate(tenths)
+
+
+def _ranks(observed: Observations) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    order = np.argsort(np.argsort(observed.scores, kind="stable"), kind="stable")
+    return order / max(len(observed), 1)
+
+
+def satisfied(journal: Journal, architecture: Architecture) -> tuple[Principle, ...]:
+    """Supported principles that an architecture satisfies, or rightly does not where they warn."""
+    from vitruvius.knowledge.predicate import Predicate
+
+    row = architecture.row
+    costs = dict(journal.task.bench.costs(row))
+    found: list[Principle] = []
+    for principle in journal.ledger.principles(session=journal.session, status=PrincipleStatus.SUPPORTED):
+        predicate = Predicate.parse(principle.proposal.predicate)
+        if predicate.holds_one(architecture, costs) == (principle.proposal.direction > 0):
+            found.append(principle)
+    return tuple(found)

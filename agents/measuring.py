@@ -1,0 +1,108 @@
+"""Measuring a batch: never pay twice, write each result down the moment it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vitruvius.agents.candidates import Batch
+from vitruvius.agents.journal import Journal
+from vitruvius.errors import BudgetError, UserError
+from vitruvius.generator.evaluation.task import Measurement, Status, Task
+from vitruvius.generator.space import Architecture
+
+Say = Callable[[str], None]
+
+
+def measure(journal: Journal, batch: Batch, say: Say) -> None:
+    """Measure what of a batch has not been measured; scores that the ledger has are taken from there."""
+    task = journal.task
+    shares: dict[str, str] = {}
+    todo: list[Architecture] = []
+    for key in batch.keys:
+        architecture = journal.architecture(key)
+        shares[architecture.key] = batch.shares[key]
+        cached = _lookup(journal, architecture)
+        if cached is None:
+            todo.append(architecture)
+        else:
+            record(journal, cached, batch.number, batch.shares[key], say)
+    for measurement in task.bench.measure(todo, seed=0):
+        record(journal, measurement, batch.number, shares[measurement.key], say)
+
+
+def _lookup(journal: Journal, architecture: Architecture) -> Measurement | None:
+    bench = journal.task.bench
+    return journal.ledger.lookup(
+        key=architecture.key,
+        task=journal.task.name,
+        fingerprint=bench.fingerprint,
+        evaluator=bench.evaluator,
+        fidelity=bench.fidelity,
+        seed=0,
+    )
+
+
+def record(journal: Journal, measurement: Measurement, batch: int, share: str, say: Say) -> None:
+    """Write a measurement down and say it in one line."""
+    before = best_measurement(journal)
+    journal.record(measurement, batch=batch, share=share)
+    head = f"[{journal.counted():3d}] {share:7}"
+    if not measurement.ok or measurement.score is None:
+        say(f"{head} {measurement.status}: {measurement.reason}")
+        return
+    after = best_measurement(journal)
+    mark = "  <- best so far" if after is not None and after is not before else ""
+    say(f"{head} {journal.task.metric.format(measurement.score)}  {measurement.key}{mark}")
+
+
+def best_measurement(journal: Journal) -> Measurement | None:
+    """The counted measurement with the best validation score; the first of equals; None before any."""
+    sign = 1 if journal.task.metric.maximize else -1
+    good = [m for m in journal.curve() if m.ok]
+    return max(good, key=lambda m: sign * (m.score or 0.0)) if good else None
+
+
+def check_failures(journal: Journal, evaluations: int) -> None:
+    """Stop a search that fails most of the time instead of looping for ever.
+
+    Raises:
+        BudgetError: More than twice the budget, and 20, have failed.
+    """
+    failed = [x for x in journal.learned() if not x.measurement.ok]
+    if len(failed) > 2 * evaluations + 20:
+        reasons = {x.measurement.reason for x in failed[-5:]}
+        raise BudgetError(
+            f"{len(failed)} evaluations failed and {journal.counted()} succeeded, so the search stopped. "
+            f"The last reasons: {'; '.join(sorted(reasons))}"
+        )
+
+
+def told(
+    task: Task, architecture: Architecture, score: float | Measurement | None, reason: str
+) -> Measurement:
+    """A measurement from what somebody reports.
+
+    Raises:
+        UserError: The architecture is of another space, or the score is not finite.
+    """
+    if architecture.space.name != task.space.name:
+        raise UserError(
+            f"{architecture!r} is not of the space {task.space.name}: tell architectures that ask returned."
+        )
+    if isinstance(score, Measurement):
+        return score
+    if score is not None and not abs(score) < float("inf"):
+        raise UserError(f"The score {score} is not a finite number: tell None for a failed evaluation.")
+    bench = task.bench
+    return Measurement(
+        space=task.space.name,
+        task=task.name,
+        key=architecture.key,
+        id=architecture.id,
+        status=Status.OK if score is not None else Status.FAILED,
+        score=score,
+        reason=reason or ("" if score is not None else "reported as failed"),
+        evaluator=f"told:{bench.evaluator}",
+        fingerprint=bench.fingerprint,
+        fidelity=bench.fidelity,
+    )

@@ -1,0 +1,62 @@
+"""Opening a session: its id, and the settings that may not change when it is resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vitruvius.agents.options import Options
+from vitruvius.errors import SettingsError
+from vitruvius.generator.evaluation.task import Task
+from vitruvius.knowledge.ledger import Ledger
+
+
+def describe(task: Task, sources: Sequence[Task], options: Options, reasoner: str) -> dict[str, Any]:
+    """What may not change when a session is opened again, as plain data."""
+    return {
+        "task": task.name,
+        "evaluator": task.bench.evaluator,
+        "data": task.bench.fingerprint,
+        "metric": task.metric.name,
+        "maximize": task.metric.maximize,
+        "sources": [source.name for source in sources],
+        **options.model_dump(),
+        "reasoner": reasoner,
+    }
+
+
+def start(
+    ledger: Ledger,
+    session: str,
+    task: Task,
+    sources: Sequence[Task],
+    settings: dict[str, Any],
+    folder: Path | None,
+) -> None:
+    """Start the session in the ledger, or find it there with the same settings.
+
+    Raises:
+        SettingsError: The ledger holds it with other settings; the message names each that differs.
+    """
+    found = ledger.session(session)
+    if found is not None and found.settings != settings:
+        old = found.settings
+        changed = sorted(key for key in {*settings, *old} if settings.get(key) != old.get(key))
+        told = ", ".join(f"{key} was {old.get(key)!r} and is now {settings.get(key)!r}" for key in changed)
+        raise SettingsError(
+            f"{folder or session} holds a session with other settings: {told}; "
+            "give the old values back to resume it, or choose another folder."
+        )
+    labels = [task.label, *(source.label for source in sources)]
+    ledger.start_session(session, task=task.name, seed=settings["seed"], settings=settings, labels=labels)
+
+
+def session_id(folder: Path | None) -> str:
+    """Id of a session: one name in a ledger of its own, host and folder in a ledger that is shared."""
+    if folder is None:
+        return "session"
+    where = f"{socket.gethostname()}:{folder.resolve()}"
+    return f"{folder.resolve().name}-{hashlib.sha256(where.encode()).hexdigest()[:8]}"

@@ -1,0 +1,395 @@
+"""The session: the loop over one task, with a budget, that can be stopped at any moment and resumed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from vitruvius.knowledge.pruning import Restriction
+from vitruvius.knowledge.runlock import RunLock
+
+from vitruvius.agents import candidates, learning, measuring
+from vitruvius.agents.candidates import Batch
+from vitruvius.agents.engine import Engine
+from vitruvius.agents.guard import check_sources
+from vitruvius.agents.journal import Journal
+from vitruvius.agents.opening import describe, session_id, start
+from vitruvius.agents.options import Options, build_options
+from vitruvius.agents.plan import make_plan
+from vitruvius.agents.results import Best, Clock, compare
+from vitruvius.agents.sources import measure_sources
+from vitruvius.errors import BudgetError, UserError
+from vitruvius.generator.evaluation.task import Measurement, Task
+from vitruvius.generator.space import Architecture
+from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.principle import Principle
+
+if TYPE_CHECKING:
+    from vitruvius.knowledge.store import Store
+
+    from vitruvius.agents.reasoner import Reasoner
+
+LEDGER_FILE = "ledger.db"
+
+
+class Session:
+    """Searches one task and remembers what it learned.
+
+    `run` does everything; `ask`, `tell`, `reflect` and `prune` are the same steps for those who own
+    the loop. All state is in the ledger: opening the same folder again continues.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        path: str | Path | None = None,
+        *,
+        sources: Sequence[Task] = (),
+        options: Options | None = None,
+        reasoner: str | Reasoner | None = None,
+        ledger: str | None = None,
+        templates: Path | None = None,
+        progress: Callable[[str], None] | None = None,
+        **settings: Any,
+    ) -> None:
+        """Open a run folder, or start one.
+
+        Args:
+            task: The target.
+            path: Run folder; None keeps everything in memory.
+            sources: Tasks to learn principles from; never the target's own data set.
+            options: All settings at once.
+            reasoner: "statistics", "openai:MODEL", "vllm:PATH", "none", or an object with `reflect`.
+            ledger: SQLAlchemy URL of the ledger; by default a SQLite file in the run folder.
+            templates: Folder with one's own prompt templates.
+            progress: Takes one line at a time; None is silent.
+            settings: Single options by name: `seed=1`, `proposer="transformers"`.
+
+        Raises:
+            TargetLeakError: A source is the target.
+            SettingsError: An unknown or wrong setting, or a folder that holds another session.
+            RunBusyError: Another process holds the folder.
+        """
+        check_sources(task, sources)
+        if isinstance(reasoner, str):
+            settings["reasoner"] = reasoner
+        self.task = task
+        self.options = build_options(options, settings)
+        self.sources = tuple(sources)
+        self.path = Path(path) if path is not None else None
+        self.say = progress or (lambda _line: None)
+        self._templates = templates
+        self._reasoner: Reasoner | None = None if isinstance(reasoner, str) else reasoner
+        self._store: Store | None = None
+        self._restriction: Restriction | None = None
+        self._spent: dict[str, float] = {}
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._lock = RunLock(self.path) if self.path is not None else None
+        if self._lock is not None:
+            self._lock.acquire()
+        try:
+            self._open(ledger)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, url: str | None) -> None:
+        where: str | Path = url or (self.path / LEDGER_FILE if self.path is not None else "sqlite://")
+        self.ledger = Ledger(where)
+        self.id = session_id(self.path if url else None)
+        name = self._reasoner.name if self._reasoner is not None else self.options.reasoner
+        settings = describe(self.task, self.sources, self.options, name)
+        start(self.ledger, self.id, self.task, self.sources, settings, self.path)
+        self.journal = Journal(self.ledger, self.id, self.task, self.sources)
+        self.engine = Engine(self.task.space, self.options, say=self.say, warn=self.warn)
+        model, restriction = self.journal.last("model"), self.journal.last("restriction")
+        if model is not None:
+            self.engine.weights = self.folder / model[1]["folder"]
+        if restriction is not None:
+            self._restriction = Restriction.from_json(restriction[1]["restriction"])
+
+    # ---- what a session is ----------------------------------------------------------------
+
+    @property
+    def folder(self) -> Path:
+        """Where fine-tuned models are kept: the run folder, or a temporary one without it."""
+        if self.path is not None:
+            return self.path
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="vitruvius-")
+        return Path(self._scratch.name)
+
+    def warn(self, text: str) -> None:
+        """Say a warning and keep it for the report."""
+        self.say(f"warning: {text}")
+        known = [event.data["text"] for event in self.ledger.events(self.id, "warning")]
+        if text not in known:
+            self.ledger.log(self.id, "warning", {"text": text})
+
+    @property
+    def reasoner(self) -> Reasoner:
+        """What proposes principles."""
+        if self._reasoner is None:
+            from vitruvius.agents.reasoners import make_reasoner
+
+            self._reasoner = make_reasoner(self.options.reasoner, templates=self._templates, say=self.say)
+        return self._reasoner
+
+    @property
+    def store(self) -> Store:
+        """The principles, to be searched."""
+        if self._store is None:
+            from vitruvius.knowledge.store import Store
+
+            self._store = Store(self.ledger, self.path / "chroma" if self.path else None)
+        self._store.sync()
+        return self._store
+
+    # ---- the whole loop --------------------------------------------------------------------
+
+    def run(self, evaluations: int = 50) -> Best:
+        """Search until the budget is used up; continues where an earlier call stopped.
+
+        Args:
+            evaluations: Scores of the target that may be learned in all, earlier calls included.
+
+        Returns:
+            The best architecture by validation score.
+
+        Raises:
+            BudgetError: Fewer evaluations than the initial design needs.
+        """
+        if evaluations < self.options.initial:
+            raise BudgetError(
+                f"{evaluations} evaluations are fewer than the initial design of {self.options.initial}: "
+                "allow more, or set a smaller `initial`."
+            )
+        plan = make_plan(self.journal, self.sources, self.options, evaluations)
+        for line in plan["lines"]:
+            self.say(line)
+        self.journal.log("plan", plan)
+        self.learn_sources()
+        while self.journal.counted() < evaluations:
+            batch = self.pending() or self.draw(evaluations)
+            if not batch.keys:
+                self.warn("the space is used up: nothing new is left to measure")
+                break
+            with self._timed("evaluation"):
+                measuring.measure(self.journal, batch, self.say)
+            self._settle()
+            measuring.check_failures(self.journal, evaluations)
+        self._finish(evaluations)
+        return self.best()
+
+    def learn_sources(self) -> None:
+        """Measure the source tasks, once."""
+        with self._timed("sources"):
+            measure_sources(self.journal, self.sources, self.options, self.say)
+
+    def pending(self) -> Batch | None:
+        """The latest batch, if some of it has not been measured."""
+        last = self.journal.last("batch")
+        if last is None:
+            return None
+        number, data = last
+        done = {x.measurement.key for x in self.journal.learned() if x.batch == number}
+        keys = [key for key in data["keys"] if key not in done]
+        return Batch(number, keys, dict(data["shares"]), dict(data["reasons"])) if keys else None
+
+    def draw(self, evaluations: int, size: int | None = None) -> Batch:
+        """Draw and log the next batch; nothing of it has been measured yet."""
+        self._settle()
+        last = self.journal.last("batch")
+        number = last[0] + 1 if last is not None else 0
+        counted, known = self.journal.counted(), self.journal.known_ids()
+        if counted < self.options.initial:
+            wanted = min(size or self.options.initial, self.options.initial - counted)
+            batch = candidates.initial_batch(self.task, self.options, known, wanted, number)
+        else:
+            self._learn(number, evaluations)
+            limit = min(size or self.options.batch, max(evaluations - counted, 1))
+            opened = sum(x.counted and x.share == "open" for x in self.journal.learned())
+            with self._timed("generation and selection"):
+                batch = candidates.next_batch(
+                    number, self.task, self.options, self.engine, self.journal.observations(),
+                    self.restriction, known, size=limit,
+                    open_size=candidates.open_due(self.options, counted, evaluations, opened, limit),
+                )  # fmt: skip
+        if batch.keys:
+            random_state = [self.options.seed, number]
+            self.journal.log(
+                "batch",
+                {"keys": batch.keys, "shares": batch.shares, "reasons": batch.reasons, "pool": batch.pool,
+                 "random_state": random_state, "codes": batch.codes},
+                number=number,
+            )  # fmt: skip
+        return batch
+
+    def _learn(self, number: int, evaluations: int) -> None:
+        """Fine-tune, reflect and prune, each when it is due, before a batch is drawn."""
+        counted = self.journal.counted()
+        if self._due("model", self.options.finetune_every, counted):
+            with self._timed("fine-tuning"):
+                learning.finetune_model(
+                    self.journal, self.engine, self.options, number, self.folder, self.say
+                )
+        if self._due("reflection", self.options.reflect_every, counted):
+            self.reflect(number=number)
+        self.prune(remaining=max(evaluations - counted, 1))
+
+    def _due(self, kind: str, every: int, counted: int) -> bool:
+        """Whether a step that happens every so many evaluations is due now."""
+        if every == 0 or (kind == "reflection" and self.options.reasoner == "none"):
+            return False
+        done = len(self.ledger.events(self.id, kind))
+        return counted >= self.options.initial + done * every
+
+    def _settle(self) -> None:
+        """After a batch: re-score the principles, re-open what an open draw proves wrong.
+
+        Done once for each batch: when it is complete and again before the next is drawn, so that a session that was killed
+        in between does what was left.
+        """
+        last = self.journal.last("batch")
+        if last is None or self.journal.event("settled", last[0]) is not None:
+            return
+        if self.journal.event("reference", 0) is None and self.journal.counted() >= self.options.initial:
+            self.journal.freeze_reference(self.task.name)
+        with self._timed("evidence"):
+            learning.rescore(self.journal)
+            if self._restriction is not None:
+                learning.reopen_after(self.journal, self._restriction, last[0], self.say)
+        self.journal.log("settled", {"counted": self.journal.counted()}, number=last[0])
+
+    def _finish(self, evaluations: int) -> None:
+        counted = self.journal.counted()
+        paid = sum(x.paid for x in self.journal.learned())
+        for part, seconds in self._spent.items():
+            self.ledger.log(self.id, "timing", {"part": part, "seconds": round(seconds, 3)})
+        self._spent.clear()
+        self.store.sync()
+        self.journal.log("done", {"counted": counted, "paid": paid}, number=evaluations)
+
+    # ---- the same steps, one at a time -------------------------------------------------------
+
+    def ask(self, n: int = 1) -> list[Architecture]:
+        """The next n architectures to measure; asking again before telling gives the same ones.
+
+        The first `options.initial` are a uniform design.
+        """
+        if n < 1:
+            raise UserError(f"ask({n}): n must be at least 1.")
+        self.learn_sources()
+        batch = self.pending() or self.draw(max(50, self.journal.counted() + n), size=n)
+        return [self.journal.architecture(key) for key in batch.keys]
+
+    def tell(
+        self, architecture: Architecture, score: float | Measurement | None, *, reason: str = ""
+    ) -> None:
+        """Report the score of an architecture, asked for or not.
+
+        Args:
+            architecture: What was measured.
+            score: Its validation score in the task's metric, a full `Measurement`, or None if it failed.
+            reason: Why it failed.
+
+        Raises:
+            UserError: The architecture is of another space, or the score is not finite.
+        """
+        measurement = measuring.told(self.task, architecture, score, reason)
+        last = self.journal.last("batch")
+        number, shares = (last[0], last[1]["shares"]) if last is not None else (0, {})
+        share = str(shares.get(architecture.key, "told"))
+        measuring.record(self.journal, measurement, number, share, self.say)
+        if self.pending() is None:
+            self._settle()
+
+    def reflect(self, *, number: int | None = None) -> list[Principle]:
+        """Let the reasoner propose principles from what was measured; returns those that are new."""
+        if number is None:
+            last = self.journal.last("batch")
+            number = last[0] + 1 if last is not None else 0
+        with self._timed("reasoning"):
+            new = learning.reflect(self.journal, self.reasoner, self.options, number, self.say)
+            scored = {principle.id: principle for principle in learning.rescore(self.journal)}
+        self.say(self._fate(new, scored))
+        return [scored[identity] for identity in new]
+
+    def _fate(self, new: Iterable[str], scored: dict[str, Principle]) -> str:
+        fates = [scored[identity].status.value for identity in new]
+        counts = ", ".join(f"{fates.count(status)} {status}" for status in sorted(set(fates)))
+        return f"{self.reasoner.name} proposed {len(fates)} principles" + (f": {counts}" if fates else "")
+
+    def prune(self, *, remaining: int = 50) -> Restriction:
+        """Turn the supported principles into a restriction for the next draws."""
+        principles = learning.rescore(self.journal)
+        restriction = learning.restrict(self.journal, principles, self.options, remaining)
+        if self._restriction is None or restriction.to_json() != self._restriction.to_json():
+            lines = restriction.describe()
+            data = {"share": restriction.share, "lines": lines, "restriction": restriction.to_json()}
+            last = self.journal.last("restriction")
+            if last is None or last[1]["restriction"] != data["restriction"]:
+                self.journal.log("restriction", data, number=last[0] + 1 if last else 0)
+                for line in lines:
+                    self.say(line)
+        self._restriction = restriction
+        return restriction
+
+    @property
+    def restriction(self) -> Restriction:
+        """What may be drawn now."""
+        return self._restriction if self._restriction is not None else self.prune()
+
+    # ---- results ---------------------------------------------------------------------------
+
+    def curve(self) -> list[Measurement]:
+        """The counted measurements of the target, in order."""
+        return self.journal.curve()
+
+    def best(self) -> Best:
+        """The best architecture by validation score.
+
+        Raises:
+            UserError: Nothing has been measured.
+        """
+        measurement = measuring.best_measurement(self.journal)
+        if measurement is None:
+            raise UserError("Nothing has been measured yet: run the session, or tell it a score.")
+        architecture = self.journal.architecture(measurement.key)
+        return Best(architecture, measurement, learning.satisfied(self.journal, architecture))
+
+    def compare(self, evaluations: int) -> dict[str, list[float]]:
+        """Best-so-far curves of random search and regularised evolution at the same budget.
+
+        They run on ledgers of their own, and only where scores are looked up; elsewhere nothing is run.
+        """
+        return compare(self.journal, evaluations, self.options.seed)
+
+    # ---- housekeeping -----------------------------------------------------------------------
+
+    def _timed(self, part: str) -> Clock:
+        return Clock(self._spent, part)
+
+    def close(self) -> None:
+        """Stop the engines and let go of the folder; calling twice is allowed."""
+        if self._scratch is not None:
+            self._scratch.cleanup()
+        for name in ("engine", "_reasoner", "_store", "ledger"):
+            part = getattr(self, name, None)
+            if part is not None:
+                part.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Session:
+        """Use as a context manager: closed at the end."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()

@@ -1,0 +1,111 @@
+"""A training process as its parent sees it: started, fed, listened to, killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from vitruvius.generator.evaluation.frames import read_message, write_frame, write_message
+from vitruvius.generator.serving import child_environment
+
+WORKER = (sys.executable, "-P", "-m", "vitruvius.generator.evaluation.worker")
+
+Inbox = queue.Queue[tuple["Child", dict[str, Any] | None]]
+"""What children say: (who, message); None when it is gone."""
+
+
+class Child:
+    """One warm process that trains one candidate at a time.
+
+    It has a session of its own, so that Ctrl-C reaches the parent alone and a kill takes the process's own
+    children along; its environment holds no keys.
+
+    Attributes:
+        inbox: Where its messages go; changed when it is handed to another caller.
+        device: Name of its device, known once it is ready.
+    """
+
+    def __init__(
+        self, settings: dict[str, Any], images: bytes, inbox: Inbox, command: Sequence[str] = WORKER
+    ) -> None:
+        """Start the process; it answers with `ready` when torch is loaded.
+
+        Args:
+            settings: First message: recipe, classes, device, threads, memory.
+            images: Second message: the arrays in numpy's npz format.
+            inbox: Where its messages go.
+            command: What to start.
+        """
+        self.inbox = inbox
+        self.device = ""
+        self.ended = False
+        self._last_words: str | None = None
+        self._errors = tempfile.TemporaryFile()
+        environment = child_environment({"OMP_NUM_THREADS": str(settings["threads"])})
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            env=environment, start_new_session=True,
+        )  # fmt: skip
+        threading.Thread(target=self._talk, args=(settings, images), daemon=True).start()
+
+    def _talk(self, settings: dict[str, Any], images: bytes) -> None:
+        """Hand over settings and images, then pass on what the process says. Runs in a thread."""
+        requests, replies = self._process.stdin, self._process.stdout
+        if requests is None or replies is None:
+            return
+        # The errors are those of a process that died while it was spoken to, or was killed by us.
+        with replies, contextlib.suppress(OSError, ValueError):
+            write_message(requests, settings)
+            write_frame(requests, images)
+            while (message := read_message(replies)) is not None:
+                self.inbox.put((self, message))
+        self.ended = True
+        self.inbox.put((self, None))
+
+    def send(self, job: dict[str, Any]) -> None:
+        """Give it a candidate; that it died shows as a None in the inbox."""
+        if self._process.stdin is None:
+            return
+        try:
+            write_message(self._process.stdin, job)
+        except (OSError, ValueError):
+            self.ended = True
+
+    def kill(self) -> str:
+        """End the process and all its children at once; calling twice is allowed.
+
+        Returns:
+            How it ended and the last line that it wrote to standard error.
+        """
+        if self._last_words is None:
+            self._end()
+            self._last_words = self._read_last_words()
+        return self._last_words
+
+    def _end(self) -> None:
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        else:
+            self._process.kill()
+        self._process.wait()
+        self.ended = True
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):  # bytes that were never read
+                self._process.stdin.close()
+
+    def _read_last_words(self) -> str:
+        with self._errors as errors:
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").strip().splitlines()
+        status = self._process.returncode
+        how = f"signal {-status}" if status < 0 else f"exit status {status}"
+        return f"{how}: {lines[-1][:300]}" if lines else how

@@ -1,0 +1,252 @@
+"""Training the codec: the loop of the VQ-VAE, its split by identity, and its figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vitruvius.errors import UserError
+from vitruvius.generator.codes import Codec
+from vitruvius.generator.space import Choices, SearchSpace
+from vitruvius.generator.vqvae import VQVAE, Batch, Sizes, build_batch
+
+Progress = Callable[[str], None] | None
+"""Receives one line of text at a time; None is silence."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodecSettings:
+    """How a codec is trained.
+
+    Attributes:
+        steps: Batches at most.
+        batch: Architectures in a batch.
+        rate: Learning rate of Adam, falling along a cosine over `steps`.
+        warm: Batches before the codebook exists: the decoder reads the encoder's vectors directly.
+        commitment: Weight of the loss that keeps the encoder near the codebook.
+        check: Batches between checks.
+        enough: Training stops when this share of a training sample is reconstructed at `patience` checks.
+        patience: Number of such checks in a row.
+        sample: Architectures drawn for training where the space cannot be enumerated.
+    """
+
+    steps: int = 3000
+    batch: int = 512
+    rate: float = 2e-3
+    warm: int = 100
+    commitment: float = 0.25
+    check: int = 50
+    enough: float = 0.9999
+    patience: int = 3
+    sample: int = 50_000
+
+
+def train_codec(
+    space: SearchSpace,
+    *,
+    seed: int,
+    fraction: float = 1.0,
+    progress: Progress = None,
+    settings: CodecSettings | None = None,
+) -> tuple[Codec, dict[str, Any]]:
+    """Train a VQ-VAE on the architectures of a space; no measurement is looked at.
+
+    Args:
+        space: The search space.
+        seed: All randomness comes from here.
+        fraction: Share of the canonical ids that are trained on; the others are held out for the figures.
+        progress: Receives a line now and then.
+        settings: How; None takes the defaults.
+
+    Returns:
+        The codec and its metrics: see `codec_metrics`, on the held-out ids where there are any.
+
+    Raises:
+        UserError: `fraction` is not in (0, 1].
+    """
+    if not 0 < fraction <= 1:
+        raise UserError(f"fraction is {fraction}, but a share of the ids above 0 and up to 1 is needed.")
+    settings = settings or CodecSettings()
+    rng = np.random.default_rng(seed)
+    rows = architectures_of(space, settings.sample, rng)
+    seen = split_by_id(space, rows, fraction, rng)
+    begin = time.perf_counter()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = VQVAE(sizes_for(space, rows))
+    steps = _Training(space, model, rows[seen], seed, settings, progress).run()
+    codec = Codec(space, model, {"seed": seed, "fraction": fraction, "settings": asdict(settings)})
+    metrics = codec_metrics(codec, rows[seen] if fraction == 1 else rows[~seen])
+    metrics |= {"steps": steps, "seconds": round(time.perf_counter() - begin, 2), "trained_on": int(seen.sum())}
+    codec.card["metrics"] = metrics
+    if progress:
+        progress(_sentence(space, metrics, fraction))
+    return codec, metrics
+
+
+def architectures_of(space: SearchSpace, sample: int, rng: np.random.Generator) -> Choices:
+    """All architectures of a space that can be enumerated, else `sample` drawn uniformly, once each."""
+    if space.size is not None:
+        return space.enumerate()
+    return np.unique(space.sample(sample, rng), axis=0)
+
+
+def split_by_id(
+    space: SearchSpace, rows: Choices, fraction: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Which rows are trained on: (n,). Isomorphic rows always fall on the same side."""
+    if fraction == 1:
+        return np.ones(len(rows), dtype=bool)
+    _, member = np.unique(np.array(space.ids(rows)), return_inverse=True)
+    classes = int(member.max()) + 1
+    chosen = rng.permutation(classes) < round(fraction * classes)
+    return chosen[member]
+
+
+def sizes_for(space: SearchSpace, rows: Choices) -> Sizes:
+    """Sizes that fit a space.
+
+    The codebook gets a vector for everything that a node can be by itself (which node, which label,
+    which predecessors), rounded up to a power of two between 64 and 512: with fewer, one code would
+    have to mean different things; with many more, codes would repeat what other codes say.
+    """
+    graphs = space.graphs(rows[:: max(1, len(rows) // 20_000)])
+    nodes = graphs.labels.shape[1]
+    kinds = 0
+    for node in range(1, nodes - 1):
+        view = np.column_stack([graphs.labels[:, node], graphs.adjacency[:, :, node]])
+        kinds += len(np.unique(view, axis=0))
+    codes = min(512, max(64, 1 << (kinds - 1).bit_length()))
+    cardinalities = tuple(int(count) for count in space.cardinalities)
+    return Sizes(operations=len(space.operations), nodes=nodes, cardinalities=cardinalities, codes=codes)
+
+
+def codec_metrics(codec: Codec, rows: Choices) -> dict[str, Any]:
+    """Figures of a codec on architectures.
+
+    Args:
+        codec: The codec.
+        rows: (n, D) architectures.
+
+    Returns:
+        `exact`: share of rows that come back exactly, all decisions right (after `normalise`);
+        `perplexity` of the codes, exp of their entropy over all positions; `used`: codes that occur;
+        `architectures`: n; `encode_per_second`, `decode_per_second`.
+    """
+    begin = time.perf_counter()
+    codes = codec.encode(rows)
+    middle = time.perf_counter()
+    back = codec.decode(codes)
+    end = time.perf_counter()
+    good = codec.space.valid(back)
+    same = np.zeros(len(rows), dtype=bool)
+    same[good] = (codec.space.normalise(back[good]) == rows[good]).all(axis=1)
+    counts = np.bincount(codes.ravel(), minlength=codec.codebook_size)
+    share = counts[counts > 0] / counts.sum()
+    return {
+        "exact": float(same.mean()),
+        "architectures": len(rows),
+        "perplexity": round(float(np.exp(-(share * np.log(share)).sum())), 2),
+        "used": int((counts > 0).sum()),
+        "codebook": codec.codebook_size,
+        "distinct": len(np.unique(codes, axis=0)),
+        "encode_per_second": round(len(rows) / (middle - begin)),
+        "decode_per_second": round(len(rows) / (end - middle)),
+    }
+
+
+class _Training:
+    """The loop: warm-up without codebook, codebook started from the encoder, then straight-through."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        model: VQVAE,
+        rows: Choices,
+        seed: int,
+        settings: CodecSettings,
+        progress: Progress,
+    ) -> None:
+        graphs = space.graphs(rows)
+        self.labels = torch.from_numpy(graphs.labels)  # (n, V)
+        self.adjacency = torch.from_numpy(graphs.adjacency)  # (n, V, V)
+        self.choices = torch.from_numpy(rows.astype(np.int64))  # (n, D)
+        self.model, self.settings, self.progress = model, settings, progress
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def run(self) -> int:
+        """Train; returns the number of steps."""
+        settings, model = self.settings, self.model
+        adam = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, settings.steps, settings.rate / 20)
+        model.train()
+        streak = 0
+        for step, pick in enumerate(self._batches(), 1):
+            adam.zero_grad()
+            self._loss(pick, step).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            adam.step()
+            schedule.step()
+            if step == settings.warm:
+                model.quantiser.start(self._encoded(4096), self.generator)
+            if step > settings.warm and step % settings.check == 0:
+                exact = self._exact()
+                streak = streak + 1 if exact >= settings.enough else 0
+                if self.progress:
+                    self.progress(f"VQ-VAE: step {step}, {exact:.2%} of architectures reconstructed")
+                if streak >= settings.patience or step >= settings.steps:
+                    break
+                if streak == 0 and step < 0.6 * settings.steps:
+                    model.quantiser.restart(self._encoded(512), self.generator)
+        model.eval()
+        return step
+
+    def _batches(self) -> Iterator[Tensor]:
+        """Row numbers (batch,), every epoch in a new order, without end."""
+        size = min(self.settings.batch, len(self.choices))
+        while True:
+            order = torch.randperm(len(self.choices), generator=self.generator)
+            yield from order[: len(order) // size * size].view(-1, size)
+
+    def _batch(self, pick: Tensor) -> Batch:
+        return build_batch(self.labels[pick], self.adjacency[pick])
+
+    def _loss(self, pick: Tensor, step: int) -> Tensor:
+        model = self.model
+        z = model.encoder(self._batch(pick))  # (n, L, d)
+        if step <= self.settings.warm:
+            return model.reconstruction(model.decoder(z), self.choices[pick])
+        codes, vectors = model.quantiser(z)
+        model.quantiser.follow(z.detach().flatten(0, 1))
+        commitment = (z - model.quantiser.vectors[codes]).square().mean()
+        loss = model.reconstruction(model.decoder(vectors), self.choices[pick])
+        return loss + self.settings.commitment * commitment
+
+    @torch.no_grad()
+    def _encoded(self, n: int) -> Tensor:
+        """Encoder outputs of n architectures drawn at random: (n * L, d)."""
+        pick = torch.randint(len(self.choices), (n,), generator=self.generator)
+        return self.model.encoder(self._batch(pick)).flatten(0, 1)
+
+    @torch.no_grad()
+    def _exact(self, n: int = 4096) -> float:
+        """Share of n training rows drawn at random that come back exactly."""
+        pick = torch.randint(len(self.choices), (n,), generator=self.generator)
+        back = self.model.choices(self.model.codes(self._batch(pick)))
+        return float((back == self.choices[pick]).all(1).float().mean())
+
+
+def _sentence(space: SearchSpace, metrics: dict[str, Any], fraction: float) -> str:
+    what = "all" if fraction == 1 else "held-out"
+    return (
+        f"VQ-VAE for {space.name}: {metrics['exact']:.3%} of {metrics['architectures']} {what} architectures "
+        f"reconstructed exactly, {metrics['used']} of {metrics['codebook']} codes used "
+        f"(perplexity {metrics['perplexity']}), {metrics['seconds']:.0f} s"
+    )

@@ -1,0 +1,231 @@
+"""Opening the ledger's database, and turning what goes wrong there into sentences."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+
+from vitruvius.errors import LedgerError
+from vitruvius.knowledge import schema
+
+NETWORK_FILE_SYSTEMS = frozenset({
+    "nfs", "nfs3", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "gpfs",
+    "beegfs", "glusterfs", "orangefs", "pvfs2", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.rclone",
+    "fuse.s3fs", "fuse.gcsfuse", "fuse.smbnetfs", "fuse.juicefs",
+})  # fmt: skip
+"""File systems whose locks SQLite cannot rely on (https://www.sqlite.org/faq.html#q5)."""
+
+WAIT = 30.0
+"""Seconds that a writer waits for another one."""
+
+
+def network_file_system(path: Path, mounts: str) -> str | None:
+    """The type of the network file system that a path lies on.
+
+    Args:
+        path: An absolute path, links resolved; it need not exist.
+        mounts: Text of /proc/mounts.
+
+    Returns:
+        For example "nfs4"; None on a local file system.
+    """
+    found, kind = "", ""
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        # The kernel writes spaces and backslashes of mount points as octal numbers.
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[1])
+        if len(point) >= len(found) and path.is_relative_to(point):
+            found, kind = point, fields[2]
+    return kind if kind in NETWORK_FILE_SYSTEMS else None
+
+
+class Database:
+    """A SQL database with the ledger's tables in it, made if it is not there.
+
+    Attributes:
+        name: How messages call it: a path, or a URL without its password.
+        id: Set when the ledger was made, never changed: names it on a shared search server.
+    """
+
+    def __init__(self, address: str | Path, *, mounts: str | None = None) -> None:
+        """Open or make the database.
+
+        Args:
+            address: Path of a SQLite file, or any SQLAlchemy URL.
+            mounts: Text in the form of /proc/mounts; None reads that of this machine.
+
+        Raises:
+            LedgerError: Not reachable, damaged, of another version, or SQLite on a network file system.
+        """
+        url = _url(address)
+        self.name = url.database or "memory" if _is_sqlite(url) else url.render_as_string(hide_password=True)
+        if _is_sqlite(url) and url.database and url.database != ":memory:":
+            _prepare_file(Path(url.database), mounts)
+        self.engine = self._engine(url)
+        try:
+            self.id = self._open()
+        except LedgerError:
+            self.close()
+            raise
+
+    def _engine(self, url: URL) -> Engine:
+        if not _is_sqlite(url):
+            return _create(url, pool_pre_ping=True)
+        engine = _create(url, connect_args={"timeout": WAIT})
+        event.listen(engine, "connect", _configure)
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    def _open(self) -> str:
+        """Make the tables or check their version; the ledger's id."""
+        with self.read() as connection:
+            tables = set(inspect(connection).get_table_names())
+        if not tables:
+            with self.write() as connection:
+                schema.metadata.create_all(connection)
+                if connection.scalar(select(schema.about.c.value)) is None:
+                    rows = {"version": str(schema.VERSION), "id": uuid.uuid4().hex}
+                    connection.execute(
+                        insert(schema.about), [{"name": n, "value": v} for n, v in rows.items()]
+                    )
+        elif schema.about.name not in tables:
+            raise LedgerError(f"{self.name} is a database but no ledger: choose another path or database.")
+        with self.read() as connection:
+            facts = {name: value for name, value in connection.execute(select(schema.about)).tuples()}
+        if facts.get("version") != str(schema.VERSION):
+            raise LedgerError(
+                f"The ledger {self.name} has version {facts.get('version')}, this program reads version "
+                f"{schema.VERSION}: open it with the vitruvius that wrote it, or start a new run folder."
+            )
+        return facts["id"]
+
+    @contextmanager
+    def read(self) -> Generator[Connection]:
+        """A connection that sees one moment of the ledger.
+
+        Raises:
+            LedgerError: The database fails; the sentence says how.
+        """
+        with self._sentences(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Generator[Connection]:
+        """A connection in one transaction: all of it is kept on disk, or nothing.
+
+        Raises:
+            IntegrityError: Another writer was first, or a row is not allowed.
+            LedgerError: The database fails; the sentence says how.
+        """
+        with self._sentences(), self.engine.connect() as connection:
+            connection = connection.execution_options(vitruvius_write=True)
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def _sentences(self) -> Generator[None]:
+        try:
+            yield
+        except IntegrityError as error:
+            if "facts are only ever appended" in str(error):
+                raise LedgerError(f"The ledger {self.name} is only ever appended to.") from error
+            raise
+        except OverflowError as error:
+            raise LedgerError(
+                f"The ledger {self.name} keeps whole numbers up to 2**63 - 1: one was larger."
+            ) from error
+        except SQLAlchemyError as error:
+            raise LedgerError(self._sentence(error)) from error
+
+    def _sentence(self, error: SQLAlchemyError) -> str:
+        cause = error.orig if isinstance(error, DBAPIError) else None
+        code: str = getattr(cause, "sqlite_errorname", "")
+        text = str(cause or error).splitlines()[0]
+        if code.startswith("SQLITE_FULL") or "No space left" in text:
+            return (
+                f"No space is left for the ledger {self.name}: free some and run the same again; "
+                f"all that was recorded before is kept."
+            )
+        if code.startswith("SQLITE_IOERR"):
+            return (
+                f"The ledger {self.name} cannot be written ({text}): check the disk and its space "
+                f"and run the same again; all that was recorded before is kept."
+            )
+        if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return f"Another process held the ledger {self.name} for over {WAIT:.0f} s: try again later."
+        if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            return f"{self.name} is no ledger or is damaged ({text}): restore a copy or choose another path."
+        if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+            return f"The ledger {self.name} cannot be opened for writing ({text}): check its permissions."
+        return f"The ledger {self.name} cannot be used: {text}."
+
+    def close(self) -> None:
+        """Let go of the database; calling twice is allowed."""
+        self.engine.dispose()
+
+
+def _is_sqlite(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+def _url(address: str | Path) -> URL:
+    if isinstance(address, Path) or "://" not in address:
+        return URL.create("sqlite", database=str(Path(address).expanduser()))
+    try:
+        return make_url(address)
+    except ArgumentError as error:
+        raise LedgerError(
+            "A ledger's address must be a path or a URL such as postgresql+psycopg://user@host/name; "
+            "the one given could not be read."
+        ) from error
+
+
+def _create(url: URL, **options: Any) -> Engine:
+    try:
+        return create_engine(url, **options)
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise LedgerError(
+            f"No driver for {url.drivername!r} is installed ({error}): install it with pip, "
+            f"for example `pip install 'psycopg[binary]'` for postgresql+psycopg."
+        ) from error
+
+
+def _prepare_file(path: Path, mounts: str | None) -> None:
+    """Refuse network file systems and make the folder."""
+    resolved = path.absolute().resolve()
+    if mounts is None:
+        proc = Path("/proc/mounts")
+        mounts = proc.read_text(errors="replace") if proc.exists() else ""
+    kind = network_file_system(resolved, mounts)
+    if kind is not None:
+        raise LedgerError(
+            f"{path} is on a network file system ({kind}), where SQLite can lose data: choose a local "
+            f"folder, or give the ledger as a database URL such as postgresql+psycopg://user@host/name."
+        )
+    try:
+        resolved.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerError(f"The folder of the ledger {path} cannot be made: {error.strerror}.") from error
+
+
+def _configure(connection: Any, _record: object) -> None:
+    """Settings of each new SQLite connection."""
+    connection.isolation_level = None  # transactions are begun by `_begin`, not by the driver's own guess
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: Connection) -> None:
+    # A writer takes its lock at once: a read that turns into a write would fail instead of waiting.
+    write = connection.get_execution_options().get("vitruvius_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

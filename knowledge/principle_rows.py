@@ -1,0 +1,170 @@
+"""Principles and their history, as rows: used by the ledger inside its transactions."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import time
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, case, func, insert, select
+
+from vitruvius.errors import LedgerError, UnknownNameError
+from vitruvius.knowledge import measurement_rows
+from vitruvius.knowledge.principle import Evidence, Principle, PrincipleStatus
+from vitruvius.knowledge.records import Json, evidence_from_json, principle_from_json, principle_to_json
+from vitruvius.knowledge.schema import births, principles, states
+
+_MEASURED = 2**40  # lifts measured states over proposed ones, whatever their number
+
+
+def _split(principle: Principle) -> tuple[str, str, str]:
+    """What never changes, the status, and the evidence, as texts."""
+    body = principle_to_json(principle)
+    status, evidence = body.pop("status"), body.pop("evidence")
+    return _text(body), status, _text(evidence)
+
+
+def _text(data: Json) -> str:
+    return json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def _join(body: str, status: str, evidence: str) -> Principle:
+    try:
+        return principle_from_json({**json.loads(body), "status": status, "evidence": json.loads(evidence)})
+    except (KeyError, TypeError, ValueError) as error:
+        raise LedgerError(f"A principle in the ledger is damaged ({error!r}): {body[:80]} ...") from error
+
+
+def _append(connection: Connection, principle: Principle, session: str, *, added: bool) -> None:
+    _, status, evidence = _split(principle)
+    connection.execute(
+        insert(states).values(
+            principle=principle.id, session=session, added=added, status=status, evidence=evidence,
+            time=time.time(),
+        )
+    )  # fmt: skip
+
+
+def add(connection: Connection, principle: Principle, session: str) -> None:
+    """Keep a principle that a session proposed or took over; the same again changes nothing."""
+    if _born(connection, principle.id, session) is not None:
+        return
+    if connection.execute(select(principles.c.id).where(principles.c.id == principle.id)).first() is None:
+        proposal = principle.proposal
+        connection.execute(
+            insert(principles).values(
+                id=principle.id, space=proposal.space, task=proposal.task, template=principle.origin.template,
+                body=_split(principle)[0], time=time.time(),
+            )
+        )  # fmt: skip
+    born = measurement_rows.count(connection, session)
+    connection.execute(
+        insert(births).values(principle=principle.id, session=session, born=born, time=time.time())
+    )
+    _append(connection, principle, session, added=True)
+
+
+def update(connection: Connection, principle: Principle, session: str) -> None:
+    """Append status and evidence, unless they are what the session said last."""
+    require(connection, principle.id)
+    last = connection.execute(
+        select(states.c.status, states.c.evidence)
+        .where(states.c.principle == principle.id, states.c.session == session)
+        .order_by(states.c.number.desc())
+        .limit(1)
+    ).first()
+    if last is None or tuple(last) != _split(principle)[1:]:
+        _append(connection, principle, session, added=False)
+
+
+def _born(connection: Connection, principle: str, session: str) -> int | None:
+    query = select(births.c.born).where(births.c.principle == principle, births.c.session == session)
+    return connection.scalar(query)
+
+
+def born(connection: Connection, principle: str, session: str) -> int:
+    """How much a session had learned when it added the principle; 0 if it never did."""
+    require(connection, principle)
+    return _born(connection, principle, session) or 0
+
+
+def require(connection: Connection, principle: str) -> None:
+    """Refuse an id that is not there.
+
+    Raises:
+        UnknownNameError: No such principle; the message names the nearest.
+    """
+    if connection.execute(select(principles.c.id).where(principles.c.id == principle)).first() is not None:
+        return
+    known = list(connection.scalars(select(principles.c.id)))
+    near = difflib.get_close_matches(principle, known, n=3, cutoff=0.4)
+    hint = f" The nearest: {', '.join(near)}." if near else ""
+    raise UnknownNameError(
+        f"Unknown principle {principle!r}.{hint} `vitruvius principles list` shows all {len(known)}."
+    )
+
+
+def find(
+    connection: Connection,
+    *,
+    session: str | None = None,
+    space: str | None = None,
+    task: str | None = None,
+    status: PrincipleStatus | None = None,
+    template: str | None = None,
+    ids: list[str] | None = None,
+) -> list[Principle]:
+    """Principles with their latest status and evidence, in the order in which they were first added."""
+    # What was measured stands above what was proposed: a second session that takes a principle over
+    # from a pack, or has the same idea, does not hide the first one's evidence.
+    weight = states.c.number + case((states.c.added, 0), else_=_MEASURED)
+    newest = select(states.c.principle, (func.max(weight) % _MEASURED).label("number"))
+    if session is not None:
+        newest = newest.where(states.c.session == session)
+    latest = newest.group_by(states.c.principle).subquery()
+    query = (
+        select(principles.c.body, states.c.status, states.c.evidence)
+        .join_from(principles, latest, principles.c.id == latest.c.principle)
+        .join(states, states.c.number == latest.c.number)
+        .order_by(principles.c.number)
+    )
+    for condition in _scope(space, task):
+        query = query.where(condition)
+    if status is not None:
+        query = query.where(states.c.status == PrincipleStatus(status).value)
+    if template is not None:
+        query = query.where(principles.c.template == template)
+    if ids is not None:
+        query = query.where(principles.c.id.in_(ids))
+    return [_join(*row) for row in connection.execute(query).tuples()]
+
+
+def _scope(space: str | None, task: str | None) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if task is not None:
+        conditions.append(principles.c.task.in_((task, "any")))
+        space = space or task.partition("/")[0]
+    if space is not None:
+        conditions.append(principles.c.space.in_((space, "any")))
+    return conditions
+
+
+def history(connection: Connection, principle: str) -> list[tuple[float, str, PrincipleStatus, Evidence]]:
+    """Every status with its evidence: (time, session, status, evidence), oldest first."""
+    require(connection, principle)
+    query = (
+        select(states.c.time, states.c.session, states.c.status, states.c.evidence)
+        .where(states.c.principle == principle)
+        .order_by(states.c.number)
+    )
+    rows: list[tuple[Any, ...]] = [tuple(row) for row in connection.execute(query)]
+    return [
+        (when, session, PrincipleStatus(status), evidence_from_json(json.loads(evidence)))
+        for when, session, status, evidence in rows
+    ]
+
+
+def revision(connection: Connection) -> int:
+    """A number that grows whenever a principle is added or changes."""
+    return connection.scalar(select(func.max(states.c.number))) or 0

@@ -1,0 +1,149 @@
+"""`vitruvius show`, and the summary that ends `vitruvius run`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vitruvius.findings import Summary
+    from vitruvius.knowledge.principle import Effect
+
+app = typer.Typer()
+MILESTONES = 5
+"""Columns of the curve's table."""
+
+
+@app.command("show")
+def show(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print plain data.")] = False,
+) -> None:
+    """Best architectures, curve, budget, principles, what was pruned, where time went."""
+    from vitruvius.summary import summarise
+
+    summary = summarise(run)
+    if as_json:
+        typer.echo(json.dumps(summary.as_json(), indent=2))
+    else:
+        print_summary(summary)
+
+
+def print_summary(summary: Summary, console: Console | None = None) -> None:
+    """Print a summary for people.
+
+    Args:
+        summary: What a session found.
+        console: Where to; None is standard output.
+    """
+    if console is None:
+        from rich.console import Console
+
+        console = Console(highlight=False)
+    for part in (_best, _curve, _principles, _pruning, _costs):
+        part(summary, console)
+
+
+def _line(console: Console, text: str = "") -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _title(console: Console, text: str) -> None:
+    _line(console)
+    console.print(text, style="bold", markup=False, highlight=False)
+
+
+def _best(summary: Summary, console: Console) -> None:
+    state = "" if summary.finished else ", not finished: call vitruvius run on this folder to go on"
+    _title(console, f"{summary.task} in {summary.run or 'memory'}{state}")
+    budget = f" of {summary.planned}" if summary.planned else ""
+    _line(console, f"evaluations: {summary.counted}{budget} counted, {summary.paid} paid")
+    if summary.failures:
+        told = ", ".join(f"{n} {status}" for status, n in summary.failures.items())
+        _line(console, f"without a score: {told}")
+    if summary.best is None:
+        _line(console, "nothing has a score yet")
+        return
+    best = summary.best
+    _title(console, f"Best architecture: {summary.metric} {number(best.score)} {summary.unit}".rstrip())
+    cost = "".join(
+        f", {value:.3f} M {name}"
+        for name, value in (("parameters", best.params), ("multiply-adds", best.flops))
+        if value is not None
+    )
+    _line(console, f"{best.key}  (evaluation {best.evaluation}, {best.share}{cost})")
+    _line(console, best.drawing)
+    for sentence in best.principles:
+        _line(console, f"  agrees with: {sentence}")
+    for place, winner in enumerate(summary.winners[1:], start=2):
+        _line(console, f"{place}. {number(winner.score)}  {winner.key}")
+
+
+def _curve(summary: Summary, console: Console) -> None:
+    if not summary.curve:
+        return
+    n = len(summary.curve)
+    marks = sorted({max(1, round(n * k / MILESTONES)) for k in range(1, MILESTONES + 1)})
+    _title(console, f"Best {summary.metric} after so many evaluations")
+    rows = {"": [str(mark) for mark in marks]}
+    for name, curve in {"vitruvius": summary.curve, **summary.baselines}.items():
+        rows[name] = [number(curve[mark - 1]) if mark <= len(curve) else "" for mark in marks]
+    width = max(len(cell) for row in rows.values() for cell in row) + 2
+    for name, row in rows.items():
+        _line(console, f"{name:24}" + "".join(f"{cell:>{width}}" for cell in row))
+    if not summary.baselines:
+        _line(console, "no other method was run beside it: `benchmarks/search.py` compares at equal budget")
+
+
+def _principles(summary: Summary, console: Console) -> None:
+    counts: dict[str, int] = {}
+    for principle in summary.principles:
+        counts[principle.status] = counts.get(principle.status, 0) + 1
+    told = ", ".join(f"{n} {status}" for status, n in counts.items()) or "none proposed"
+    _title(console, f"Principles: {told} (proposed by {summary.reasoner})")
+    for principle in summary.principles:
+        _line(console, f"{principle.id} {principle.status:10} {principle.sentence}")
+        _line(console, f"    {principle.scope}: fresh evidence {interval(principle.fresh)}")
+
+
+def _pruning(summary: Summary, console: Console) -> None:
+    _title(console, "Pruning")
+    if not summary.cuts:
+        _line(console, "no principle was supported well enough to prune: the whole space stayed open")
+        return
+    for cut in summary.cuts[-3:]:
+        for line in cut.lines:
+            _line(console, line)
+    _line(console, f"cost of pruning: {summary.pruning_cost.sentence}")
+
+
+def _costs(summary: Summary, console: Console) -> None:
+    _title(console, "Where time went")
+    parts = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in summary.timing.items())
+    _line(console, parts or "not recorded yet")
+    for call in summary.calls:
+        outcomes = ", ".join(f"{n} {outcome}" for outcome, n in call.outcomes.items())
+        tokens = f"{call.tokens_in} tokens in, {call.tokens_out} out"
+        _line(console, f"{call.model}, template {call.template}: {call.calls} calls ({outcomes}), {tokens}")
+    if summary.refused:
+        _line(console, "refused: " + ", ".join(f"{n} {reason}" for reason, n in summary.refused.items()))
+    for warning in summary.warnings:
+        _line(console, f"warning: {warning}")
+
+
+def number(value: float | None) -> str:
+    """A score with four significant digits, empty for none."""
+    return "" if value is None else f"{value:.4g}"
+
+
+def interval(effect: Effect | None) -> str:
+    """An effect with its interval in quantile points, or that there is none."""
+    if effect is None:
+        return "none yet"
+    told = f"{effect.estimate:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}]"
+    return f"{told} of the quantile scale, {effect.holding} with and {effect.lacking} without"

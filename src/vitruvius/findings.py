@@ -1,0 +1,198 @@
+"""The records that a summary of a session is made of; `vitruvius.summary` fills them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vitruvius.knowledge.principle import Effect
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """One of the best architectures.
+
+    Attributes:
+        key: Its exact choices.
+        id: Its canonical identity.
+        score: Validation metric in the task's unit.
+        evaluation: Which counted evaluation found it, from 1.
+        share: Why it was measured: "initial", "open", "guided" ...
+        params: Millions of parameters, None if not known.
+        flops: Millions of multiply-adds, None if not known.
+        drawing: The architecture as lines of text.
+        principles: Sentences of the supported principles that it satisfies.
+    """
+
+    key: str
+    id: str
+    score: float
+    evaluation: int
+    share: str
+    params: float | None
+    flops: float | None
+    drawing: str
+    principles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLine:
+    """What one task says of a principle: seen and fresh evidence, never mixed."""
+
+    task: str
+    seen: Effect | None
+    fresh: Effect | None
+    n_for: int
+    n_against: int
+
+
+@dataclass(frozen=True, slots=True)
+class PrincipleLine:
+    """A principle with its evidence.
+
+    Attributes:
+        id: Its id.
+        sentence: For people.
+        scope: Task or space that it speaks of, or "any".
+        direction: +1 if what satisfies it should score higher, -1 if lower.
+        status: What the evidence says.
+        reasoner: Who proposed it.
+        fresh: Fresh evidence joined over tasks, None where there is none.
+        tasks: Evidence by task.
+        n_for: Measured architectures that agree.
+        n_against: Measured architectures that speak against it.
+    """
+
+    id: str
+    sentence: str
+    scope: str
+    direction: int
+    status: str
+    reasoner: str
+    fresh: Effect | None
+    tasks: tuple[TaskLine, ...]
+    n_for: int
+    n_against: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One pruning decision.
+
+    Attributes:
+        share: Part of the space that stayed open to guided proposals, 1 for all of it; None for a re-opening.
+        reopened: Whether it opened what had been cut.
+        lines: What was decided, in words.
+    """
+
+    share: float | None
+    reopened: bool
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PruningCost:
+    """What pruning may have cost.
+
+    Attributes:
+        sentence: The answer in words; "cannot be told" is one.
+        estimate: The figure, None where it cannot be told.
+        low: Lower end of its interval.
+        high: Upper end.
+    """
+
+    sentence: str
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallLine:
+    """The calls of one model with one template."""
+
+    model: str
+    template: str
+    calls: int
+    outcomes: Mapping[str, int]
+    tokens_in: int
+    tokens_out: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One session.
+
+    Attributes:
+        run: The run folder as given.
+        session: Id of the session.
+        task: Name of the target.
+        metric: Name of the validation metric.
+        unit: Its unit.
+        maximize: Whether larger is better.
+        finished: Whether the session reached its end.
+        planned: Evaluations that were planned, None if not known.
+        counted: Evaluations that count against the budget.
+        paid: Those of them that were carried out here and not taken from an earlier session.
+        failures: Evaluations without a score, by status.
+        reasoner: What proposed principles.
+        proposer: What wrote codes.
+        model: The code model.
+        sources: Source tasks: name, what was seen of them, what was held back.
+        plan: What was announced before the session.
+        winners: The best architectures, best first.
+        curve: Best score so far after each counted evaluation; None before the first score.
+        baselines: The same of other methods at the same budget, by name.
+        principles: All principles, supported ones first.
+        cuts: What was pruned, in order.
+        pruning_cost: What pruning may have cost.
+        refused: What was refused, by reason: sequences of the code model and replies of the reasoner.
+        pool: Counts over all sequences that were written.
+        timing: Seconds by part.
+        warnings: Fallbacks and other things to know.
+        calls: Model calls by model and template.
+        notes: What the reasoner had to say.
+        settings: The settings file as used.
+    """
+
+    run: str
+    session: str
+    task: str
+    metric: str
+    unit: str
+    maximize: bool
+    finished: bool
+    planned: int | None
+    counted: int
+    paid: int
+    failures: Mapping[str, int]
+    reasoner: str
+    proposer: str
+    model: str
+    sources: tuple[Mapping[str, Any], ...]
+    plan: tuple[str, ...]
+    winners: tuple[Winner, ...]
+    curve: tuple[float | None, ...]
+    baselines: Mapping[str, tuple[float | None, ...]]
+    principles: tuple[PrincipleLine, ...]
+    cuts: tuple[Cut, ...]
+    pruning_cost: PruningCost
+    refused: Mapping[str, int]
+    pool: Mapping[str, int]
+    timing: Mapping[str, float]
+    warnings: tuple[str, ...]
+    calls: tuple[CallLine, ...]
+    notes: tuple[str, ...]
+    settings: str = field(default="", repr=False)
+
+    @property
+    def best(self) -> Winner | None:
+        """The best architecture, None before the first score."""
+        return self.winners[0] if self.winners else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return dataclasses.asdict(self)
