@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from vitruvius.agents.offspring import mutate
-from vitruvius.agents.selection import Selector
-from vitruvius.generator.pool import Pool, fill_pool
-from vitruvius.knowledge.pruning import Restriction
 
 from vitruvius.agents.engine import Engine
+from vitruvius.agents.offspring import mutate
 from vitruvius.agents.options import Options
+from vitruvius.agents.selection import Selector
 from vitruvius.generator.evaluation.task import Task
+from vitruvius.generator.pool import Pool, fill_pool
 from vitruvius.generator.proposers.base import Request
 from vitruvius.generator.space import Choices, SearchSpace
 from vitruvius.knowledge.observations import Observations
+from vitruvius.knowledge.pruning import Restriction
 
 
 @dataclass(slots=True)
@@ -165,7 +165,7 @@ def _choose(
     if options.selection == "random":
         picks = stream(options.seed, number, 3).permutation(len(pool))[:k]
         return [(pool[i], "drawn at random from the pool") for i in picks]
-    weights = restriction.weights(pool, dict(task.bench.costs(pool)))
+    weights = restriction.weights(pool, task.bench.costs)
     selector = Selector(task.space, seed=options.seed)
     chosen = selector.choose(observed.choices, observed.scores, pool, weights, k, seed=number)
     return [(pool[i], reason) for i, reason in zip(chosen.rows, chosen.reasons, strict=True)]
@@ -183,10 +183,10 @@ def _pool(
     """Candidates of the code model, half of them asked for the best tenth, and neighbours of the best."""
 
     def inside(choices: Choices) -> NDArray[np.bool_]:
-        return restriction.inside(choices, dict(task.bench.costs(choices)))
+        return restriction.inside(choices, task.bench.costs)
 
     codec = engine.model.codec
-    allowed = restriction.codes(codec) if restriction.terms else None
+    allowed = restriction.codes(codec, task.bench.costs) if restriction.hard else None
     known = set(taken)
     parts: list[Choices] = []
     counts: dict[str, Any] = {}

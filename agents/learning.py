@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from vitruvius.knowledge.evidence import assess
-from vitruvius.knowledge.pruning import Restriction, prune, reopen
 
 from vitruvius.agents.engine import Engine
 from vitruvius.agents.journal import Journal
 from vitruvius.agents.options import Options
 from vitruvius.agents.reasoner import Brief, Reasoner
 from vitruvius.generator.space import Architecture, Choices
+from vitruvius.knowledge.evidence import assess
 from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.principle import Origin, Principle, PrincipleStatus, principle_id
+from vitruvius.knowledge.pruning import Restriction, prune, reopen
 
 Say = Callable[[str], None]
 
@@ -94,34 +94,37 @@ def reflect(journal: Journal, reasoner: Reasoner, options: Options, number: int,
 def restrict(
     journal: Journal, principles: Sequence[Principle], options: Options, remaining: int
 ) -> Restriction:
-    """What the supported principles leave of the space; everything if pruning is off."""
-    supported = [p for p in principles if p.status is PrincipleStatus.SUPPORTED and options.prune]
-    dropped = {e.data["principle"] for e in journal.ledger.events(journal.session, "reopened")}
-    usable = [p for p in supported if p.id not in dropped]
-    return prune(journal.task.space, usable, remaining=remaining, costs=journal.task.bench.costs)
+    """What the supported principles leave of the space; everything if pruning is off.
+
+    Cuts that an open draw has proved wrong in this session stay open.
+    """
+    usable = [p for p in principles if options.prune]
+    costs = journal.task.bench.costs
+    restriction = prune(journal.task.space, usable, remaining=remaining, costs=costs)
+    for event in journal.ledger.events(journal.session, "reopened"):
+        restriction = reopen(restriction, journal.architecture(event.data["key"]), costs)
+    return restriction
 
 
 def reopen_after(journal: Journal, restriction: Restriction, batch: int, say: Say) -> None:
     """Open again what was cut, where an open draw outside reached the session's top decile."""
     observed = journal.observations()
-    if not restriction.terms or len(observed) < 10:
+    if not restriction.hard or len(observed) < 10:
         return
     limit = np.quantile(observed.scores, 0.9)
-    hits = [x for x in journal.learned() if x.batch == batch and x.share == "open" and x.measurement.ok]
-    for hit in hits:
-        row = journal.architecture(hit.measurement.key).row
-        score = journal.task.better(np.array([hit.measurement.score], dtype=np.float64))[0]
-        costs = dict(journal.task.bench.costs(row))
-        if score < limit or restriction.inside(row, costs)[0]:
+    for hit in journal.learned():
+        if hit.batch != batch or hit.share != "open" or hit.measurement.score is None:
             continue
-        smaller = reopen(restriction, journal.architecture(hit.measurement.key), costs)
-        kept = {term.principle for term in smaller.terms if term.hard}
-        for term in restriction.terms:
-            if term.hard and term.principle not in kept:
-                journal.log(
-                    "reopened", {"principle": term.principle, "batch": batch, "key": hit.measurement.key}
-                )
-                say(f"re-opened what {term.principle} had cut: an open draw there is in the top tenth")
+        architecture = journal.architecture(hit.measurement.key)
+        score = journal.task.better(np.array([hit.measurement.score]))[0]
+        smaller = reopen(restriction, architecture, journal.task.bench.costs)
+        if score < limit or len(smaller.hard) == len(restriction.hard):
+            continue
+        kept = {term.principle for term in smaller.hard}
+        opened = [term.principle for term in restriction.hard if term.principle not in kept]
+        key = hit.measurement.key
+        journal.log("reopened", {"principles": opened, "batch": batch, "key": key}, number=hit.order)
+        say(f"re-opened what {', '.join(opened)} had cut: {key}, drawn there, is in the top tenth")
 
 
 def finetune_model(
@@ -179,7 +182,7 @@ def satisfied(journal: Journal, architecture: Architecture) -> tuple[Principle, 
     from vitruvius.knowledge.predicate import Predicate
 
     row = architecture.row
-    costs = dict(journal.task.bench.costs(row))
+    costs = {name: float(values[0]) for name, values in journal.task.bench.costs(row).items()}
     found: list[Principle] = []
     for principle in journal.ledger.principles(session=journal.session, status=PrincipleStatus.SUPPORTED):
         predicate = Predicate.parse(principle.proposal.predicate)

@@ -21,7 +21,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """All randomness comes from here."""
     reasoner: str = "statistics"
     """"statistics", "openai:MODEL", "vllm:PATH-OR-NAME", or "none"."""
@@ -29,33 +29,33 @@ class Options(BaseModel):
     """What writes codes; "auto" is vllm where it imports, else transformers with a warning."""
     proposer_url: str | None = None
     """Address of an OpenAI-compatible server, for "vllm-server"."""
-    initial: int = Field(10, ge=3)
+    initial: int = Field(default=10, ge=3)
     """Size of the first, uniform design."""
-    batch: int = Field(5, ge=1)
+    batch: int = Field(default=5, ge=1)
     """Architectures chosen at a time."""
-    open_share: float = Field(0.10, ge=0, le=1)
+    open_share: float = Field(default=0.10, ge=0, le=1)
     """Share of the budget drawn uniformly from the whole space, whatever was pruned."""
-    open_minimum: int = Field(5, ge=0)
+    open_minimum: int = Field(default=5, ge=0)
     """The same as a number of evaluations: the larger of the two counts."""
-    pool: int = Field(384, ge=16)
+    pool: int = Field(default=384, ge=16)
     """Code sequences written for each batch."""
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
     """Sampling temperature of the code model."""
-    local: int = Field(256, ge=0)
+    local: int = Field(default=256, ge=0)
     """Local candidates in each pool: neighbours of the best, one or two decisions away."""
     selection: Literal["surrogate", "random"] = "surrogate"
     """What picks the batch out of the pool."""
     prune: bool = True
     """Whether supported principles restrict the space."""
-    finetune_every: int = Field(20, ge=0)
+    finetune_every: int = Field(default=20, ge=0)
     """Evaluations between two fine-tunings of the code model; 0 never."""
-    reflect_every: int = Field(20, ge=0)
+    reflect_every: int = Field(default=20, ge=0)
     """Evaluations between two reflections; 0 never."""
-    principles: int = Field(12, ge=1)
+    principles: int = Field(default=12, ge=1)
     """Most principles proposed in one reflection."""
-    source_size: int = Field(200, ge=10)
+    source_size: int = Field(default=200, ge=10)
     """Architectures measured on each source task."""
-    held_share: float = Field(0.5, gt=0, lt=1)
+    held_share: float = Field(default=0.5, gt=0, lt=1)
     """Share of each source that is held back from the reasoner, to judge what it proposes."""
 
     def digest(self) -> str:

@@ -21,7 +21,7 @@ def make_plan(
     direction = "larger is better" if task.metric.maximize else "smaller is better"
     lines = [
         f"task       {task.name}: {task.metric.name} ({direction}), {_size(task)} architectures",
-        f"budget     {evaluations} evaluations, {counted} of them done, {max(evaluations - counted, 0)} to do: {how}",
+        f"budget     {evaluations} evaluations, {counted} done, {max(evaluations - counted, 0)} to do: {how}",
     ]
     if sources:
         total = len(sources) * options.source_size

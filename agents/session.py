@@ -8,9 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from vitruvius.knowledge.pruning import Restriction
-from vitruvius.knowledge.runlock import RunLock
-
 from vitruvius.agents import candidates, learning, measuring
 from vitruvius.agents.candidates import Batch
 from vitruvius.agents.engine import Engine
@@ -26,11 +23,12 @@ from vitruvius.generator.evaluation.task import Measurement, Task
 from vitruvius.generator.space import Architecture
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.principle import Principle
+from vitruvius.knowledge.pruning import Restriction
+from vitruvius.knowledge.runlock import RunLock
 
 if TYPE_CHECKING:
-    from vitruvius.knowledge.store import Store
-
     from vitruvius.agents.reasoner import Reasoner
+    from vitruvius.knowledge.store import Store
 
 LEDGER_FILE = "ledger.db"
 
@@ -250,8 +248,8 @@ class Session:
     def _settle(self) -> None:
         """After a batch: re-score the principles, re-open what an open draw proves wrong.
 
-        Done once for each batch: when it is complete and again before the next is drawn, so that a session that was killed
-        in between does what was left.
+        Done once for each batch: when it is complete, or before the next is drawn in a session that was
+        killed in between.
         """
         last = self.journal.last("batch")
         if last is None or self.journal.event("settled", last[0]) is not None:

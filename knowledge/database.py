@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import StaticPool
 
 from vitruvius.errors import LedgerError
 from vitruvius.knowledge import schema
@@ -61,7 +62,7 @@ class Database:
         """Open or make the database.
 
         Args:
-            address: Path of a SQLite file, or any SQLAlchemy URL.
+            address: Path of a SQLite file, or any SQLAlchemy URL; "sqlite://" is kept in memory only.
             mounts: Text in the form of /proc/mounts; None reads that of this machine.
 
         Raises:
@@ -69,8 +70,8 @@ class Database:
         """
         url = _url(address)
         self.name = url.database or "memory" if _is_sqlite(url) else url.render_as_string(hide_password=True)
-        if _is_sqlite(url) and url.database and url.database != ":memory:":
-            _prepare_file(Path(url.database), mounts)
+        if _is_sqlite(url) and not _in_memory(url):
+            _prepare_file(Path(url.database or ""), mounts)
         self.engine = self._engine(url)
         try:
             self.id = self._open()
@@ -81,7 +82,11 @@ class Database:
     def _engine(self, url: URL) -> Engine:
         if not _is_sqlite(url):
             return _create(url, pool_pre_ping=True)
-        engine = _create(url, connect_args={"timeout": WAIT})
+        if _in_memory(url):  # the connection is the database: all threads share it
+            options: dict[str, Any] = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
+        else:
+            options = {"connect_args": {"timeout": WAIT}}
+        engine = _create(url, **options)
         event.listen(engine, "connect", _configure)
         event.listen(engine, "begin", _begin)
         return engine
@@ -176,6 +181,10 @@ class Database:
 
 def _is_sqlite(url: URL) -> bool:
     return url.get_backend_name() == "sqlite"
+
+
+def _in_memory(url: URL) -> bool:
+    return url.database in (None, "", ":memory:")
 
 
 def _url(address: str | Path) -> URL:

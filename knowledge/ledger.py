@@ -40,7 +40,7 @@ class Ledger:
         """Open a ledger, or make it if it is not there.
 
         Args:
-            url_or_path: Path of a SQLite file, or any SQLAlchemy URL.
+            url_or_path: Path of a SQLite file, or any SQLAlchemy URL; "sqlite://" is kept in memory only.
 
         Raises:
             LedgerError: Not reachable, damaged, of another version, or SQLite on a network file system.
@@ -185,7 +185,7 @@ class Ledger:
                 if known is not None:
                     raise LedgerError(
                         f"{kind} {number} of session {session!r} is in the ledger {self.name} with other "
-                        f"data: the session went on differently than before, so it is not the same and cannot go on."
+                        f"data: the session went on differently than before and cannot be resumed."
                     )
             connection.execute(
                 insert(events).values(session=session, kind=kind, number=number, data=text, time=time.time())
@@ -256,6 +256,7 @@ class Ledger:
         task: str | None = None,
         status: PrincipleStatus | None = None,
         template: str | None = None,
+        ids: Sequence[str] | None = None,
     ) -> list[Principle]:
         """Principles with their latest status and evidence, in the order in which they were first added.
 
@@ -265,11 +266,13 @@ class Ledger:
             task: Those that speak of this task, "any" included.
             status: Those with this status.
             template: Those that came from the prompt template with this hash.
+            ids: Those with these ids; ids that are not there are left out.
         """
         with self._database.read() as connection:
             return principle_rows.find(
-                connection, session=session, space=space, task=task, status=status, template=template
-            )
+                connection,
+                session=session, space=space, task=task, status=status, template=template, ids=ids,
+            )  # fmt: skip
 
     def principle(self, id: str) -> Principle:
         """One principle, as last measured.
@@ -303,10 +306,17 @@ class Ledger:
         with self._database.read() as connection:
             return principle_rows.born(connection, principle_id, session)
 
-    def revision(self) -> int:
-        """A number that grows whenever a principle is added or changes."""
+    def changed(self, since: int) -> tuple[int, list[Principle]]:
+        """What a search index has to take over.
+
+        Args:
+            since: The revision that it knows; 0 for none.
+
+        Returns:
+            The revision now, and the principles that were added or changed after `since`.
+        """
         with self._database.read() as connection:
-            return principle_rows.revision(connection)
+            return principle_rows.changed(connection, since)
 
     # ---- housekeeping ----------------------------------------------------------------------
 

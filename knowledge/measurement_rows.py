@@ -8,18 +8,44 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, bindparam, case, func, insert, or_, select
 
 from vitruvius.errors import LedgerError
 from vitruvius.generator.evaluation.task import Measurement, Status
 from vitruvius.knowledge.records import Learned
 from vitruvius.knowledge.schema import learned, measurements
 
+Identity = tuple[str, str, str, str, str, int]
+"""Key, task, fingerprint, evaluator, fidelity, seed: as `Measurement.identity`."""
+
 _STATUS = {status.value: status for status in Status}
 # In the order of Measurement's fields, so that a row becomes one without naming each.
-_FIELDS = tuple(measurements.c[name] for name in Measurement.__dataclass_fields__)
+_NAMES = list(Measurement.__dataclass_fields__)
+_FIELDS = tuple(measurements.c[name] for name in _NAMES)
+_STATUS_AT, _LATENCY_AT = _NAMES.index("status"), _NAMES.index("latency")
 _LINK = tuple(learned.c[name] for name in ("position", "session", "batch", "share", "counted", "paid"))
 _LEARNED = select(*_LINK, *_FIELDS).join_from(learned, measurements)
+
+
+def _equal(table: Table, *names: str) -> list[ColumnElement[bool]]:
+    return [table.c[name] == bindparam(name) for name in names]
+
+
+# Built once: building a statement takes longer than SQLite takes to answer it.
+_IDENTITY = ("key", "task", "fingerprint", "evaluator", "fidelity", "seed")
+_PERMANENT = measurements.c.place == ""
+_KNOWN = (
+    select(measurements.c.number, *_FIELDS)
+    .where(*_equal(measurements, *_IDENTITY), or_(_PERMANENT, *_equal(measurements, "device")))
+    .order_by(case((_PERMANENT, 0), else_=1), measurements.c.number.desc())
+    .limit(1)
+)
+_INSERT = insert(measurements).returning(measurements.c.number)
+_AGAIN = _LEARNED.where(*_equal(learned, "session", "task", "batch", "key"))
+_COUNTED = (
+    select(learned.c.position).where(*_equal(learned, "session", "task", "id"), learned.c.counted).limit(1)
+)
+_LAST = select(func.max(learned.c.position)).where(*_equal(learned, "session"))
 
 
 def _place(measurement: Measurement) -> str:
@@ -29,8 +55,11 @@ def _place(measurement: Measurement) -> str:
 
 def _measurement(fields: Sequence[Any]) -> Measurement:
     values = list(fields)
-    values[4] = _STATUS[values[4]]
-    values[10] = {} if values[10] == "{}" else json.loads(values[10])
+    values[_STATUS_AT] = _STATUS[values[_STATUS_AT]]
+    if values[_LATENCY_AT] == "{}":  # nearly always; parsing would take half the time of a read
+        values[_LATENCY_AT] = {}
+    else:
+        values[_LATENCY_AT] = json.loads(values[_LATENCY_AT])
     return Measurement(*values)
 
 
@@ -62,50 +91,34 @@ def check(measurement: Measurement) -> None:
         )
 
 
-def lookup(
-    connection: Connection, identity: tuple[str, str, str, str, str, int], device: str
-) -> Row[Any] | None:
+def _lookup(connection: Connection, identity: Identity, device: str) -> Row[Any] | None:
     """The row (number, *fields) of an identity: a permanent one, else the last failure on the device."""
-    key, task, fingerprint, evaluator, fidelity, seed = identity
-    table = measurements.c
-    query = select(table.number, *_FIELDS).where(
-        table.key == key,
-        table.task == task,
-        table.fingerprint == fingerprint,
-        table.evaluator == evaluator,
-        table.fidelity == fidelity,
-        table.seed == seed,
-    )
-    permanent = connection.execute(query.where(table.place == "")).first()
-    if permanent is not None:
-        return permanent
-    failed = query.where(table.place != "", table.device == device).order_by(table.number.desc())
-    return connection.execute(failed.limit(1)).first()
+    return connection.execute(
+        _KNOWN, {**dict(zip(_IDENTITY, identity, strict=True)), "device": device}
+    ).first()
 
 
-def find(
-    connection: Connection, identity: tuple[str, str, str, str, str, int], device: str
-) -> Measurement | None:
-    """What is known for an identity; see `lookup`."""
-    row = lookup(connection, identity, device)
+def find(connection: Connection, identity: Identity, device: str) -> Measurement | None:
+    """What is known of an identity; see `Ledger.lookup`."""
+    row = _lookup(connection, identity, device)
     return None if row is None else _measurement(row[1:])
 
 
 def _insert(connection: Connection, measurement: Measurement) -> int:
     m = measurement
-    row = insert(measurements).values(
-        space=m.space, task=m.task, key=m.key, id=m.id, status=m.status.value, score=_real(m.score),
-        reason=m.reason, seconds=float(m.seconds), params=_real(m.params), flops=_real(m.flops),
-        latency=json.dumps({device: float(ms) for device, ms in m.latency.items()}), seed=int(m.seed),
-        fidelity=m.fidelity, evaluator=m.evaluator, fingerprint=m.fingerprint, device=m.device,
-        place=_place(m), time=time.time(),
-    )  # fmt: skip
-    return connection.execute(row.returning(measurements.c.number)).scalar_one()
+    row: dict[str, object] = {
+        "space": m.space, "task": m.task, "key": m.key, "id": m.id, "status": m.status.value,
+        "score": _real(m.score), "reason": m.reason, "seconds": float(m.seconds), "params": _real(m.params),
+        "flops": _real(m.flops), "latency": json.dumps({name: float(ms) for name, ms in m.latency.items()}),
+        "seed": int(m.seed), "fidelity": m.fidelity, "evaluator": m.evaluator, "fingerprint": m.fingerprint,
+        "device": m.device, "place": _place(m), "time": time.time(),
+    }  # fmt: skip
+    return connection.execute(_INSERT, row).scalar_one()
 
 
 def _keep(connection: Connection, measurement: Measurement) -> tuple[int, Measurement, bool]:
     """Number and content of the fact, inserted if its identity is new, and whether it was."""
-    known = lookup(connection, measurement.identity, measurement.device)
+    known = _lookup(connection, measurement.identity, measurement.device)
     if known is not None:
         fact = _measurement(known[1:])
         # A failure that is known does not stand in the way of a result, nor of another kind of failure.
@@ -116,31 +129,22 @@ def _keep(connection: Connection, measurement: Measurement) -> tuple[int, Measur
 
 def record(connection: Connection, measurement: Measurement, session: str, batch: int, share: str) -> Learned:
     """Keep a measurement and link it to a session; the same again returns the same."""
-    table = learned.c
-    mine = _LEARNED.where(table.session == session)
-    again = connection.execute(
-        mine.where(table.task == measurement.task, table.batch == batch, table.key == measurement.key)
-    ).first()
+    link = {"session": session, "task": measurement.task, "batch": batch, "key": measurement.key}
+    again = connection.execute(_AGAIN, link).first()
     if again is not None:
         return _learned(again)
     number, fact, new = _keep(connection, measurement)
-    before = select(table.position).where(
-        table.session == session, table.task == fact.task, table.id == fact.id, table.counted
-    )
-    counted = fact.ok and connection.execute(before.limit(1)).first() is None
+    known = {"session": session, "task": fact.task, "id": fact.id}
+    counted = fact.ok and connection.execute(_COUNTED, known).first() is None
     position = count(connection, session)
-    connection.execute(
-        insert(learned).values(
-            session=session, position=position, measurement=number, task=fact.task, key=fact.key, id=fact.id,
-            batch=batch, share=share, counted=counted, paid=new, time=time.time(),
-        )
-    )  # fmt: skip
+    row = {"position": position, "measurement": number, "share": share, "counted": counted, "paid": new}
+    connection.execute(insert(learned), {**link, **row, "id": fact.id, "time": time.time()})
     return Learned(position, fact, session, batch, share, counted, paid=new)
 
 
 def count(connection: Connection, session: str) -> int:
     """How many measurements a session has learned: the order of the next one."""
-    last = connection.scalar(select(func.max(learned.c.position)).where(learned.c.session == session))
+    last = connection.scalar(_LAST, {"session": session})
     return 0 if last is None else int(last) + 1
 
 

@@ -68,8 +68,8 @@ class Population:
         """Labels (V, n), adjacency (V, V, n), and the node pairs (u, v), u < v, that are joined anywhere."""
         graphs = self.space.graphs(self.choices)
         nodes = graphs.labels.shape[1]
-        joined = graphs.adjacency.any(axis=0)
-        pairs = [(u, v) for v in range(nodes) for u in range(v) if joined[u, v]]
+        joined = {(int(u), int(v)) for u, v in np.argwhere(graphs.adjacency.any(axis=0))}
+        pairs = [(u, v) for v in range(nodes) for u in range(v) if (u, v) in joined]
         labels = np.ascontiguousarray(graphs.labels.T)
         return labels, np.ascontiguousarray(graphs.adjacency.transpose(1, 2, 0)), pairs
 

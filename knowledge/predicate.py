@@ -24,6 +24,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from vitruvius.errors import InvalidPredicateError
 from vitruvius.generator.space import SearchSpace
+from vitruvius.knowledge import wording
 from vitruvius.knowledge.conditions import (
     MAX_NESTING,
     MAX_NODES,
@@ -214,8 +215,8 @@ def _bracketed(part: Predicate, kinds: tuple[type[Predicate], ...]) -> str:
 def _clauses(parts: tuple[AnyPredicate, ...], negated: bool, either: bool) -> str:
     phrases = [part.clause(negated) for part in parts]
     if either:
-        return "either " + ", or ".join(phrases)
-    return ", and ".join(phrases)
+        return "either " + ", or ".join(phrase.removeprefix("either ") for phrase in phrases)
+    return wording.listed(phrases, "and")
 
 
 __all__ = [

@@ -100,6 +100,8 @@ class TaskEvidence:
         fresh: Effect on what was measured afterwards or held back; only this can support.
         supporting: Ids of measured architectures that agree (hold and above the median, or lack and below).
         contradicting: Ids that speak against it, most telling first.
+        agreeing: Number of measured architectures that agree; `supporting` may list only the most telling.
+        opposing: Number that speak against it.
     """
 
     task: str
@@ -107,6 +109,8 @@ class TaskEvidence:
     fresh: Effect | None
     supporting: tuple[str, ...] = ()
     contradicting: tuple[str, ...] = ()
+    agreeing: int = 0
+    opposing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +123,12 @@ class Evidence:
     @property
     def n_for(self) -> int:
         """Measured architectures that agree."""
-        return sum(len(t.supporting) for t in self.tasks)
+        return sum(max(t.agreeing, len(t.supporting)) for t in self.tasks)
 
     @property
     def n_against(self) -> int:
         """Measured architectures that speak against it."""
-        return sum(len(t.contradicting) for t in self.tasks)
+        return sum(max(t.opposing, len(t.contradicting)) for t in self.tasks)
 
 
 @dataclass(frozen=True, slots=True)

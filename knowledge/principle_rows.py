@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, case, func, insert, select
 
 from vitruvius.errors import LedgerError, UnknownNameError
 from vitruvius.knowledge import measurement_rows
@@ -113,7 +114,7 @@ def find(
     task: str | None = None,
     status: PrincipleStatus | None = None,
     template: str | None = None,
-    ids: list[str] | None = None,
+    ids: Sequence[str] | Select[tuple[str]] | None = None,
 ) -> list[Principle]:
     """Principles with their latest status and evidence, in the order in which they were first added."""
     # What was measured stands above what was proposed: a second session that takes a principle over
@@ -122,6 +123,8 @@ def find(
     newest = select(states.c.principle, (func.max(weight) % _MEASURED).label("number"))
     if session is not None:
         newest = newest.where(states.c.session == session)
+    if ids is not None:
+        newest = newest.where(states.c.principle.in_(ids))
     latest = newest.group_by(states.c.principle).subquery()
     query = (
         select(principles.c.body, states.c.status, states.c.evidence)
@@ -135,8 +138,6 @@ def find(
         query = query.where(states.c.status == PrincipleStatus(status).value)
     if template is not None:
         query = query.where(principles.c.template == template)
-    if ids is not None:
-        query = query.where(principles.c.id.in_(ids))
     return [_join(*row) for row in connection.execute(query).tuples()]
 
 
@@ -165,6 +166,10 @@ def history(connection: Connection, principle: str) -> list[tuple[float, str, Pr
     ]
 
 
-def revision(connection: Connection) -> int:
-    """A number that grows whenever a principle is added or changes."""
-    return connection.scalar(select(func.max(states.c.number))) or 0
+def changed(connection: Connection, since: int) -> tuple[int, list[Principle]]:
+    """The revision now, and what was added or changed after the revision `since`."""
+    revision = connection.scalar(select(func.max(states.c.number))) or 0
+    if revision == since:
+        return revision, []
+    ids = select(states.c.principle).where(states.c.number > since)
+    return revision, find(connection, ids=ids)

@@ -198,6 +198,8 @@ def evidence_to_json(evidence: Evidence) -> Json:
                 "fresh": _effect_to_json(each.fresh),
                 "supporting": list(each.supporting),
                 "contradicting": list(each.contradicting),
+                "agreeing": each.agreeing,
+                "opposing": each.opposing,
             }
             for each in evidence.tasks
         ],
@@ -218,6 +220,8 @@ def evidence_from_json(data: Json) -> Evidence:
             fresh=_effect_from_json(each["fresh"]),
             supporting=tuple(each["supporting"]),
             contradicting=tuple(each["contradicting"]),
+            agreeing=each.get("agreeing", 0),
+            opposing=each.get("opposing", 0),
         )
         for each in data["tasks"]
     )

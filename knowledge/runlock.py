@@ -49,7 +49,7 @@ class RunLock:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise RunBusyError(
-                f"{self.folder} is in use by {self._who()}: wait for it, stop it, or choose another folder."
+                f"{self.folder} is in use by {self.holder()}: wait for it, stop it, or choose another folder."
             ) from None
         except OSError as error:
             raise RunBusyError(
@@ -68,7 +68,8 @@ class RunLock:
             self.release()
             raise RunBusyError(f"{self.folder} cannot be written ({error.strerror}).") from error
 
-    def _who(self) -> str:
+    def holder(self) -> str:
+        """Who took the lock last, for messages: "process 4711 on alpha (since ...)"."""
         try:
             facts = json.loads(self._holder.read_text())
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["since"]))

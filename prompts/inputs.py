@@ -46,7 +46,7 @@ INPUTS: dict[str, Input] = {
         "the best architecture as the space draws it: text", "input --conv3x3--> 1\ninput --skip--> output"
     ),
     "measured": Input(
-        "list of tasks: task, count (architectures that may be shown), target (whether it is the one searched)",
+        "list of tasks: task, count (architectures to learn from), target (whether it is the one searched)",
         [{"task": "nasbench201/cifar10", "count": 50, "target": False}],
     ),
     "top": Input(
@@ -57,8 +57,8 @@ INPUTS: dict[str, Input] = {
         "list of poor ones, of the same form as top", [_shown("B1", 0.03, "edge1=none edge2=avgpool3x3")]
     ),
     "contrasts": Input(
-        "list of pairs that differ little and score far apart: task, better, worse (of the form of top), gap, "
-        "changed (list of decision, better, worse)",
+        "list of pairs that differ little and score far apart: task, better, worse (of the form of top), "
+        "gap, changed (list of decision, better, worse)",
         [
             {
                 "task": "nasbench201/cifar10",
@@ -70,7 +70,7 @@ INPUTS: dict[str, Input] = {
         ],
     ),
     "effects": Input(
-        "list of single choices, largest effect first: task, decision, choice, count, effect (mean quantile of "
+        "list of single choices, clearest first: task, decision, choice, count, effect (mean quantile of "
         "architectures that have it minus that of the others)",
         [
             {
@@ -83,18 +83,17 @@ INPUTS: dict[str, Input] = {
         ],
     ),
     "counts": Input(
-        "list of operations: task, operation, effect (rank correlation of the number of times it is used with "
-        "the score)",
+        "list of operations: task, operation, effect (rank correlation of its number of uses with the score)",
         [{"task": "nasbench201/cifar10", "operation": "conv3x3", "effect": 0.44}],
     ),
     "known": Input(
-        "list of principles that are known: id, sentence, predicate (text), direction (better or worse), status, "
-        "effect (number or none)",
+        "list of principles that are known: id, sentence, predicate (text), direction (better or worse), "
+        "status, effect (number or none)",
         [
             {
                 "id": "p0123456789",
                 "sentence": "Architectures without any path from input to output are poor.",
-                "predicate": "edge1 == none",
+                "predicate": "edge1 = none",
                 "direction": "worse",
                 "status": "supported",
                 "effect": -0.38,
@@ -103,12 +102,12 @@ INPUTS: dict[str, Input] = {
     ),
     "examples": Input(
         "list of predicates that are valid in this space, one for each form: text",
-        ["edge1 == conv3x3", "conv3x3 >= 2", "depth >= 2", "not (edge1 == none)"],
+        ["edge1 = conv3x3", "conv3x3 >= 2 and depth >= 2", "not (edge1 = none)"],
     ),
     "limit": Input("most principles that may be proposed: number", 12),
     "problems": Input(
         "what was wrong with the last reply, for a repair: list of item (the refused text), reason",
-        [{"item": "edge7 == conv3x3", "reason": "Unknown decision 'edge7'. Allowed: edge1, edge2."}],
+        [{"item": "edge7 = conv3x3", "reason": "Unknown decision 'edge7'. Allowed: edge1, edge2."}],
     ),
     "schema": Input(
         "the JSON schema of the reply, for models that are not held to it: text", '{"type": "object"}'

@@ -112,7 +112,7 @@ class Template:
 
 
 def user_folder() -> Path:
-    """The user's own folder: `VITRUVIUS_PROMPTS`, else `prompts` in the user's configuration; may not exist."""
+    """The user's own folder: `VITRUVIUS_PROMPTS`, else in the user's configuration; it may not exist."""
     named = os.environ.get("VITRUVIUS_PROMPTS")
     if named:
         return Path(named).expanduser()

@@ -16,8 +16,8 @@
     Answer as {"principles": []}.
 
 Only `{{ name ...}}` with a name after the braces is substitution; single braces, and double braces before
-anything else (`{{"a": 1}}`), are literal. The roles are found in the file, before anything is rendered, so
-no value can add one.
+anything else (`{{"a": 1}}`), are literal. Two filters are ours: `score` (0.91) and `signed` (+0.12). The
+roles are found in the file, before anything is rendered, so no value can add one.
 """
 
 from __future__ import annotations
@@ -109,8 +109,18 @@ def environment() -> ImmutableSandboxedEnvironment:
         autoescape=False,
         finalize=shown,
     )
+    made.filters["score"] = _two_decimals
+    made.filters["signed"] = _signed
     made.globals.clear()  # range, lipsum and the like: templates need none of them
     return made
+
+
+def _two_decimals(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}"
 
 
 def literal_braces(source: str) -> str:

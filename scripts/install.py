@@ -136,7 +136,7 @@ def pip(*arguments: str, show: bool = True) -> int:
         arguments: What follows `pip`.
         show: Whether what it prints is shown.
     """
-    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
+    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "-qq", *arguments]
     return subprocess.run(command, capture_output=not show).returncode
 
 

@@ -48,7 +48,7 @@ class Child:
         self.device = ""
         self.ended = False
         self._last_words: str | None = None
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed when its last words are read
         environment = child_environment({"OMP_NUM_THREADS": str(settings["threads"])})
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,

@@ -1,4 +1,4 @@
-"""Training one network on images that lie on its device: the part of `Train` that runs in the child process."""
+"""Training one network on images that lie on its device: what `Train` does in the child process."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def standardise(train_x: Tensor, train_y: Tensor, valid_x: Tensor, valid_y: Tens
     )
 
 
-def train_and_score(build: Callable[[], nn.Module], data: Batches, recipe: Recipe, seed: int, pieces: int) -> float:
+def train_and_score(
+    build: Callable[[], nn.Module], data: Batches, recipe: Recipe, seed: int, pieces: int
+) -> float:
     """Train a fresh network and return its validation accuracy in percent.
 
     Args:

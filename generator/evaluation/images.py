@@ -1,4 +1,4 @@
-"""Labelled images for training: scikit-learn's digits, arrays, or a torch data set; checked, split, hashed."""
+"""Labelled images for training: digits, arrays, or a torch data set; checked, split, hashed."""
 
 from __future__ import annotations
 
@@ -93,7 +93,14 @@ def load_images(source: Source, name: str | None, split: tuple[float, float, flo
     digest.update(y.data)
     fingerprint = digest.hexdigest()[:16]
     return Images(
-        name or f"data-{fingerprint[:8]}", x[train], y[train], x[valid], y[valid], classes, len(test), fingerprint
+        name or f"data-{fingerprint[:8]}",
+        x[train],
+        y[train],
+        x[valid],
+        y[valid],
+        classes,
+        len(test),
+        fingerprint,
     )
 
 
@@ -104,7 +111,9 @@ def split_rows(y: NDArray[np.int64], split: tuple[float, float, float]) -> tuple
         UserError: Shares that are not three numbers from 0 to 1 with sum 1.
     """
     if len(split) != 3 or min(split) < 0 or abs(sum(split) - 1.0) > 1e-9:
-        raise UserError(f"The split {split} must be three shares (train, valid, test) from 0 to 1 with sum 1.")
+        raise UserError(
+            f"The split {split} must be three shares (train, valid, test) from 0 to 1 with sum 1."
+        )
     rng = np.random.default_rng(SPLIT_SEED)
     parts: list[list[NDArray[np.intp]]] = [[], [], []]
     for label in np.unique(y):
@@ -144,7 +153,9 @@ def _items(source: ImageDataset) -> tuple[NDArray[np.generic], NDArray[np.generi
         ) from error
     shapes: Sequence[tuple[int, ...]] = sorted({image.shape for image in images})
     if len(shapes) != 1:
-        raise UserError(f"All images must have one shape, but the data set has {shapes[:3]}: resize them first.")
+        raise UserError(
+            f"All images must have one shape, but the data set has {shapes[:3]}: resize them first."
+        )
     return np.stack(images), labels
 
 
@@ -161,10 +172,14 @@ def _checked(
             f"Images of shape {x.shape} look channels-last; give (n, C, H, W): x.transpose(0, 3, 1, 2)."
         )
     if min(x.shape[2:]) < SMALLEST_SIDE:
-        raise UserError(f"Images of {x.shape[2]} x {x.shape[3]} are too small; {SMALLEST_SIDE} x {SMALLEST_SIDE} is least.")
+        raise UserError(
+            f"Images of {x.shape[2]} x {x.shape[3]} are too small; the least is "
+            f"{SMALLEST_SIDE} x {SMALLEST_SIDE}."
+        )
     if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer):
         raise UserError(
-            f"Labels must be whole numbers, one for each of the {len(x)} images; got {y.dtype} of shape {y.shape}."
+            f"Labels must be whole numbers, one for each of the {len(x)} images; "
+            f"got {y.dtype} of shape {y.shape}."
         )
     if x.dtype != np.uint8:
         if not np.issubdtype(x.dtype, np.number) or np.issubdtype(x.dtype, np.complexfloating):

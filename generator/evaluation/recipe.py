@@ -17,19 +17,19 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(12, ge=1)
+    epochs: int = Field(default=12, ge=1)
     """Passes over the training part."""
-    batch: int = Field(64, ge=2)
+    batch: int = Field(default=64, ge=2)
     """Images in one optimiser step."""
-    width: int = Field(8, ge=1)
+    width: int = Field(default=8, ge=1)
     """Channels of the first stage."""
-    cells: int = Field(1, ge=1)
+    cells: int = Field(default=1, ge=1)
     """Cells in each of the three stages."""
     optimiser: Literal["sgd", "adamw"] = "sgd"
     """`sgd` is with Nesterov momentum 0.9."""
-    lr: float = Field(0.1, gt=0)
+    lr: float = Field(default=0.1, gt=0)
     """Highest learning rate."""
-    weight_decay: float = Field(5e-4, ge=0)
+    weight_decay: float = Field(default=5e-4, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     """How the learning rate falls, step by step; `cosine` ends at zero."""
     augment: Literal["none", "shift", "shift+flip"] = "shift"

@@ -77,7 +77,12 @@ class Train:
         """
         if device not in ("auto", "cpu", "cuda") and not device.removeprefix("cuda:").isdecimal():
             raise UserError(f"Unknown device {device!r}; allowed: 'auto', 'cpu', 'cuda', 'cuda:N'.")
-        for what, value in (("time_limit", time_limit), ("memory", memory), ("workers", workers), ("threads", threads)):
+        for what, value in (
+            ("time_limit", time_limit),
+            ("memory", memory),
+            ("workers", workers),
+            ("threads", threads),
+        ):
             if value is not None and value <= 0:
                 raise UserError(f"{what}={value} is not allowed; it must be above 0.")
         if name is not None and (not name or "/" in name):
@@ -203,14 +208,14 @@ class TrainBench:
         return nasbench201_costs(self.space, choices, shape)
 
     def measure(self, architectures: Sequence[Architecture], *, seed: int = 0) -> Iterator[Measurement]:
-        """Train each architecture, yielding its measurement as it is done.
+        """Train the representative of each architecture, yielding its measurement as it is done.
 
         Closing the iterator early, Ctrl-C too, kills what is still training.
 
         Raises:
             UserError: The training process cannot start: no such device, or not enough memory for it.
         """
-        waiting, running = deque(architectures), dict[Child, _Run]()
+        waiting, running = deque(map(self.representative, architectures)), dict[Child, _Run]()
         inbox: Inbox = queue.Queue()
         try:
             while waiting or running:

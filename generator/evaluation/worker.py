@@ -1,4 +1,4 @@
-"""The child process in which candidates are trained, one after the other: `python -m vitruvius.generator.evaluation.worker`.
+"""The child process in which candidates are trained, one after the other (run with `python -m`).
 
 It reads its settings and the images once, says what device it is on, then answers each job with how it
 ended. It leaves when its standard input ends, in the middle of a training run too: no child outlives its
@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -57,15 +57,15 @@ def main(train: TrainFunction = train_and_score) -> None:
     if device == "cpu":
         torch.use_deterministic_algorithms(True)
     with np.load(io.BytesIO(images), allow_pickle=False) as arrays:
-        parts = [torch.from_numpy(arrays[name]) for name in ("train_x", "train_y", "valid_x", "valid_y")]
-    data = standardise(*parts, device)
+        tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    data = standardise(tensors["train_x"], tensors["train_y"], tensors["valid_x"], tensors["valid_y"], device)
     write_message(replies, {"ready": label})
     jobs = _listen(requests)
     while True:
         write_message(replies, _answer(jobs.get(), settings, data, train))
 
 
-def _listen(requests: BinaryIO) -> queue.Queue[dict[str, Any]]:
+def _listen(requests: IO[bytes]) -> queue.Queue[dict[str, Any]]:
     """Read jobs in a thread of its own, which ends the process when the parent is gone."""
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
 
@@ -78,7 +78,9 @@ def _listen(requests: BinaryIO) -> queue.Queue[dict[str, Any]]:
     return jobs
 
 
-def _answer(job: dict[str, Any], settings: dict[str, Any], data: Batches, train: TrainFunction) -> dict[str, Any]:
+def _answer(
+    job: dict[str, Any], settings: dict[str, Any], data: Batches, train: TrainFunction
+) -> dict[str, Any]:
     """Train one candidate; whatever happens becomes a status and a reason."""
     start = time.monotonic()
     recipe = Recipe(**settings["recipe"])
@@ -153,7 +155,9 @@ def _device(wanted: str) -> tuple[str, str]:
     _, _, number = wanted.partition(":")
     count = torch.cuda.device_count()
     if int(number or 0) >= count:
-        raise UserError(f"Device {wanted!r} is not there: this machine has {count} CUDA devices. Use 'cpu' or 'auto'.")
+        raise UserError(
+            f"Device {wanted!r} is not there: this machine has {count} CUDA devices. Use 'cpu' or 'auto'."
+        )
     return wanted, torch.cuda.get_device_name(wanted)
 
 

@@ -22,8 +22,9 @@ def check_networks(space: SearchSpace) -> None:
     """
     if space.name not in SPACES_WITH_NETWORKS:
         raise UserError(
-            f"Architectures of {space.name} cannot be built as networks yet; spaces that can: "
-            f"{', '.join(SPACES_WITH_NETWORKS)}. Use a table for {space.name}."
+            f"Architectures of {space.name} cannot be built as networks yet, so they cannot be trained or "
+            f"exported; spaces that can: {', '.join(SPACES_WITH_NETWORKS)}. "
+            f"Measure {space.name} with a table."
         )
 
 

@@ -1,7 +1,8 @@
-"""Parameters and multiply-adds of many architectures at once, without building a network (and without torch)."""
+"""Parameters and multiply-adds of many architectures at once, without building a network."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +76,7 @@ def _skeleton(shape: Shape, stages: list[tuple[int, int]]) -> tuple[float, float
     channels, pixels = stages[0]
     stem = 9 * shape.in_channels * channels
     params, flops = stem + 2 * channels, pixels * (stem + 2 * channels)
-    for (inner, before), (outer, after) in zip(stages, stages[1:], strict=False):
+    for (inner, before), (outer, after) in itertools.pairwise(stages):
         weights = 9 * inner * outer + 9 * outer**2 + inner * outer
         params += weights + 4 * outer
         # ReLU on both inputs, two batch normalisations, pooling of 2 x 2 in the shortcut

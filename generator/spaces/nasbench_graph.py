@@ -120,7 +120,9 @@ class NASBenchGraph(SearchSpace):
             for child in children:
                 last = child == children[-1]
                 ends = "" if child in inputs else " --> output"
-                lines.append(f"{margin}{'`' if last else '|'}-- {OPERATIONS[operations[child - 1]]}{ends}")
+                lines.append(
+                    f"{margin}{'`' if last else '|'}-- {child} {OPERATIONS[operations[child - 1]]}{ends}"
+                )
                 lines += branches(child, margin + ("    " if last else "|   "))
             return lines
 
@@ -167,11 +169,12 @@ class NASBenchGraph(SearchSpace):
         best = np.full(len(raw), np.iinfo(np.int64).max)
         for order in itertools.permutations(range(1, _NODES + 1)):
             place = np.array([0, *order], dtype=np.int8)  # new number of each node; the input stays 0
-            rows = np.empty_like(raw)
-            rows[:, place[1:] - 1] = place[parents]
-            rows[:, place[1:] + _NODES - 1] = operations
-            ordered = (rows[:, :_NODES] < np.arange(1, _NODES + 1)).all(axis=1)
-            best[ordered] = np.minimum(best[ordered], self.numbers(rows[ordered]))
+            moved = place[parents]
+            which = np.flatnonzero(np.all(moved < place[1:], axis=1))  # inputs must stay earlier nodes
+            rows = np.empty((len(which), 2 * _NODES), dtype=np.int8)
+            rows[:, place[1:] - 1] = moved[which]
+            rows[:, place[1:] + _NODES - 1] = operations[which]
+            best[which] = np.minimum(best[which], self.numbers(rows))
         best[~self.legal(raw)] = -1
         return best.astype(np.int32)
 

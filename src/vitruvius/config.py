@@ -42,7 +42,7 @@ class Settings(BaseModel):
     """SQLAlchemy URL of a shared ledger; None is a SQLite file in the run folder."""
     templates: str | None = None
     """Folder with prompt templates of one's own."""
-    options: Options = Options()
+    options: Options = Field(default_factory=lambda: Options.model_validate({}))
     """How the session works."""
 
 

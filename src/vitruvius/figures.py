@@ -10,6 +10,10 @@ from vitruvius.knowledge.principle import Effect
 COLOURS = ("#1f5fa8", "#b5541c", "#5a7d2a", "#7a4a9e")
 """Of the lines in a figure, in order."""
 
+WIDTH, HEIGHT = 640, 300
+LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 40
+"""Space around the plot, in pixels."""
+
 
 def curves(lines: Mapping[str, Sequence[float | None]], label: str, *, maximize: bool = True) -> str:
     """Best score so far over evaluations, one line for each method.
@@ -17,32 +21,73 @@ def curves(lines: Mapping[str, Sequence[float | None]], label: str, *, maximize:
     Args:
         lines: Method -> best so far after each evaluation; None before the first score.
         label: Name and unit of the vertical axis.
-        maximize: Whether larger is better. The vertical axis starts at the median first score of the methods
-            in the worse direction, so that one poor first draw does not flatten the rest.
+        maximize: Whether larger is better. The axis leaves out the worst fifth of the values, which is
+            mostly first draws; lines enter at its edge.
 
     Returns:
         An `<svg>` element; empty where no line has a value.
     """
-    values = [value for line in lines.values() for value in line if value is not None]
+    values = sorted(value for line in lines.values() for value in line if value is not None)
     if not values:
         return ""
-    width, height, left, bottom, top = 640, 300, 60, 36, 14
-    low, high = _range(lines, maximize=maximize)
+    fifth = len(values) // 5
+    low, high = (values[fifth], values[-1]) if maximize else (values[0], values[-1 - fifth])
+    margin = (high - low) * 0.05 or abs(high) * 0.01 or 1.0
+    low, high = low - margin, high + margin
     longest = max(len(line) for line in lines.values())
 
-    def x(index: int) -> float:
-        return left + (width - left - 20) * index / max(longest - 1, 1)
-
-    def y(value: float) -> float:
+    def point(index: int, value: float) -> tuple[float, float]:
         inside = min(max(value, low), high)
-        return top + (height - top - bottom) * (high - inside) / (high - low)
+        across = LEFT + (WIDTH - LEFT - RIGHT) * index / max(longest - 1, 1)
+        return across, TOP + (HEIGHT - TOP - BOTTOM) * (high - inside) / (high - low)
 
-    parts = [_axes(low, high, longest, x, y, left, height - bottom, label)]
-    for colour, (name, line) in zip(COLOURS, lines.items(), strict=False):
-        points = " ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in enumerate(line) if v is not None)
-        row = height - bottom - 14 * (len(lines) - list(lines).index(name))
-        parts.append(
-            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>'
-            f'<text x="{width - 24}" y="{row}" text-anchor="end" fill="{colour}">{escape(name)}</text>'
-        )
-    return _svg(width, height, f"{label} over evaluations", "".join(parts))
+    parts = [_axes(low, high, longest, label)]
+    for row, (name, line) in enumerate(lines.items()):
+        colour = COLOURS[row % len(COLOURS)]
+        pairs = [point(i, value) for i, value in enumerate(line) if value is not None]
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(_text(WIDTH - RIGHT - 4, HEIGHT - BOTTOM - 10 - 16 * row, name, "end", colour))
+    return _svg(WIDTH, HEIGHT, f"{label}, best so far", "".join(parts))
+
+
+def _axes(low: float, high: float, longest: int, label: str) -> str:
+    """Frame, three marks on each axis, and what they mean."""
+    plot = HEIGHT - TOP - BOTTOM
+    parts = [
+        f'<path d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}" fill="none" stroke="#888"/>',
+        _text(LEFT, HEIGHT - 6, f"{label} (vertical) after so many evaluations", "start"),
+    ]
+    for part in (0.0, 0.5, 1.0):
+        value = low + (high - low) * part
+        parts.append(_text(LEFT - 6, TOP + plot * (1 - part) + 4, f"{value:.4g}", "end"))
+        count = 1 + round((longest - 1) * part)
+        across = LEFT + (WIDTH - LEFT - RIGHT) * part
+        parts.append(_text(across, HEIGHT - BOTTOM + 16, str(count), "middle"))
+    return "".join(parts)
+
+
+def interval(effect: Effect) -> str:
+    """An effect between -1 and 1 with its interval, as a line of 200 pixels with zero in the middle."""
+
+    def x(value: float) -> float:
+        return 100 + 95 * min(max(value, -1.0), 1.0)
+
+    colour = "#5a7d2a" if effect.low > 0 else "#a83232" if effect.high < 0 else "#777"
+    body = (
+        '<path d="M100 2V16" stroke="#bbb"/>'
+        f'<path d="M{x(effect.low):.1f} 9H{x(effect.high):.1f}" stroke="{colour}" stroke-width="2"/>'
+        f'<circle cx="{x(effect.estimate):.1f}" cy="9" r="3.5" fill="{colour}"/>'
+    )
+    return _svg(200, 18, f"{effect.estimate:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}]", body)
+
+
+def _text(x: float, y: float, text: str, anchor: str, colour: str = "#444") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
+
+
+def _svg(width: int, height: int, title: str, body: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" font-size="12" '
+        f'font-family="sans-serif"><title>{escape(title)}</title>{body}</svg>'
+    )

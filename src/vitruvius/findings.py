@@ -93,23 +93,6 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class PruningCost:
-    """What pruning may have cost.
-
-    Attributes:
-        sentence: The answer in words; "cannot be told" is one.
-        estimate: The figure, None where it cannot be told.
-        low: Lower end of its interval.
-        high: Upper end.
-    """
-
-    sentence: str
-    estimate: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class CallLine:
     """The calls of one model with one template."""
 
@@ -148,7 +131,8 @@ class Summary:
         baselines: The same of other methods at the same budget, by name.
         principles: All principles, supported ones first.
         cuts: What was pruned, in order.
-        pruning_cost: What pruning may have cost.
+        pruning_cost: What pruning may have cost, in words; "cannot be told" is an answer.
+        pruning_effect: The figure behind it with its interval, None where there is none.
         refused: What was refused, by reason: sequences of the code model and replies of the reasoner.
         pool: Counts over all sequences that were written.
         timing: Seconds by part.
@@ -179,7 +163,8 @@ class Summary:
     baselines: Mapping[str, tuple[float | None, ...]]
     principles: tuple[PrincipleLine, ...]
     cuts: tuple[Cut, ...]
-    pruning_cost: PruningCost
+    pruning_cost: str
+    pruning_effect: Effect | None
     refused: Mapping[str, int]
     pool: Mapping[str, int]
     timing: Mapping[str, float]

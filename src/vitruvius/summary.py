@@ -6,19 +6,23 @@ reads a test metric.
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from vitruvius.agents.opening import session_id
 from vitruvius.errors import UnknownNameError, UserError
-from vitruvius.findings import CallLine, Cut, PrincipleLine, PruningCost, Summary, TaskLine, Winner
+from vitruvius.findings import CallLine, Cut, PrincipleLine, Summary, TaskLine, Winner
 from vitruvius.generator.space import Architecture, get_space
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.principle import Principle, PrincipleStatus
+from vitruvius.knowledge.pruning import PruningCost, Restriction, pruning_cost
 from vitruvius.knowledge.records import CallRecord, Event, Learned, SessionRecord
 
 LEDGER_FILE = "ledger.db"
@@ -58,16 +62,19 @@ def summarise(run: str | Path) -> Summary:
         LedgerError: The ledger cannot be read.
     """
     folder = Path(run)
-    path = folder / LEDGER_FILE
-    if not path.is_file():
-        raise UserError(
-            f"{folder} is no run folder: it has no {LEDGER_FILE}. `vitruvius run` starts a session and names its folder."
-        )
     settings = folder / SETTINGS_FILE
     text = settings.read_text(encoding="utf-8") if settings.is_file() else ""
-    ledger = Ledger(path)
+    shared = tomllib.loads(text).get("ledger")
+    path = folder / LEDGER_FILE
+    if not shared and not path.is_file():
+        raise UserError(
+            f"{folder} is no run folder: it has no {LEDGER_FILE}. `vitruvius run` starts a session and names "
+            "its folder."
+        )
+    ledger = Ledger(shared or path)
     try:
-        return summarise_session(ledger, run=str(run), settings=text)
+        session = session_id(folder) if shared else None
+        return summarise_session(ledger, session, run=str(run), settings=text)
     finally:
         ledger.close()
 
@@ -118,6 +125,7 @@ class _Gathering:
         plans = self.of_kind("plan")
         plan: Mapping[str, Any] = plans[-1].data if plans else {}
         used = self.record.settings
+        cost = self.pruning_cost()
         return Summary(
             run=run,
             session=self.record.id,
@@ -142,7 +150,8 @@ class _Gathering:
             },
             principles=_principle_lines(self.principles),
             cuts=self.cuts(),
-            pruning_cost=self.pruning_cost(),
+            pruning_cost=cost.sentence() if cost else "nothing was cut, so nothing was lost",
+            pruning_effect=cost.effect if cost else None,
             refused=self.refused(),
             pool={name: self._pool(name) for name in POOL},
             timing=self.timing(),
@@ -171,9 +180,29 @@ class _Gathering:
                 cuts.append(Cut(None, True, (line,)))
         return tuple(cuts)
 
-    def pruning_cost(self) -> PruningCost:
-        """What pruning may have cost, or that it cannot be told."""
-        return PruningCost("nothing was pruned")
+    def pruning_cost(self) -> PruningCost | None:
+        """What pruning may have cost, told by the open draws made while something was cut; None if nothing was."""
+        drawn: dict[int, Restriction] = {}
+        now: Restriction | None = None
+        for event in self.events:
+            if event.kind == "restriction":
+                now = Restriction.from_json(event.data["restriction"])
+            elif event.kind == "batch" and event.number is not None and now is not None and now.hard:
+                drawn[event.number] = now
+        if not drawn:
+            return None
+        draws = [x for x in self.counted if x.share == "open" and x.measurement.ok and x.batch in drawn]
+        inside = [_is_inside(drawn[x.batch], x) for x in draws]
+        return pruning_cost(self.quantiles(draws), np.array(inside, dtype=np.bool_))
+
+    def quantiles(self, learned: Sequence[Learned]) -> NDArray[np.float64]:
+        """Mid-rank quantiles (n,) of scores in the target's frozen reference."""
+        frozen = [e.data["scores"] for e in self.of_kind("reference") if e.data["task"] == self.record.task]
+        reference = np.array(frozen[0] if frozen else [], dtype=np.float64)
+        sign = 1.0 if self.maximize else -1.0
+        scores = np.array([sign * (x.measurement.score or 0.0) for x in learned], dtype=np.float64)
+        below, upto = (np.searchsorted(reference, scores, side=side) for side in ("left", "right"))
+        return (below + upto) / (2.0 * max(len(reference), 1))
 
     def refused(self) -> dict[str, int]:
         """How much was refused, by reason: sequences of the code model, then replies of the reasoner."""
@@ -220,9 +249,7 @@ def _winner(evaluation: int, learned: Learned, supported: Sequence[Principle]) -
         pass
     else:
         drawing = architecture.space.draw(architecture)
-        known = {"params": m.params, "flops": m.flops}
-        known |= {f"latency[{device}]": value for device, value in m.latency.items()}
-        costs = {name: np.array([value]) for name, value in known.items() if value is not None}
+        costs = _costs(learned)
         satisfied = tuple(p.sentence for p in supported if _agrees(p, architecture, costs))
     return Winner(
         key=m.key,
@@ -237,7 +264,22 @@ def _winner(evaluation: int, learned: Learned, supported: Sequence[Principle]) -
     )
 
 
-def _agrees(principle: Principle, architecture: Architecture, costs: Mapping[str, Any]) -> bool:
+def _costs(learned: Learned) -> dict[str, float]:
+    """What a measurement knows of costs, by the names that predicates use."""
+    m = learned.measurement
+    known = {"params": m.params, "flops": m.flops}
+    known |= {f"latency[{device}]": value for device, value in m.latency.items()}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _is_inside(restriction: Restriction, learned: Learned) -> bool:
+    """Whether a measured architecture lies in what a restriction left."""
+    costs = {name: np.array([value]) for name, value in _costs(learned).items()}
+    row = restriction.space.parse(learned.measurement.key).row
+    return bool(restriction.inside(row, costs)[0])
+
+
+def _agrees(principle: Principle, architecture: Architecture, costs: Mapping[str, float]) -> bool:
     """Whether an architecture does what a principle advises."""
     holds = Predicate.parse(principle.proposal.predicate).holds_one(architecture, costs)
     return holds == (principle.proposal.direction > 0)

@@ -14,12 +14,10 @@ if TYPE_CHECKING:
     from vitruvius.findings import Summary
     from vitruvius.knowledge.principle import Effect
 
-app = typer.Typer()
 MILESTONES = 5
 """Columns of the curve's table."""
 
 
-@app.command("show")
 def show(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print plain data.")] = False,
@@ -119,7 +117,7 @@ def _pruning(summary: Summary, console: Console) -> None:
     for cut in summary.cuts[-3:]:
         for line in cut.lines:
             _line(console, line)
-    _line(console, f"cost of pruning: {summary.pruning_cost.sentence}")
+    _line(console, summary.pruning_cost)
 
 
 def _costs(summary: Summary, console: Console) -> None:

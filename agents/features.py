@@ -1,0 +1,106 @@
+"""What the surrogate sees of an architecture: its decisions, and its graph with anonymous labels.
+
+Nothing here knows what an operation does or where an input sits in a cell: labels only tell nodes apart.
+Histograms are compared by the sum of absolute differences, decisions by "equal or not", so renaming
+operations, reordering choices or permuting decisions leaves all distances as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from vitruvius.generator.space import INPUT, OUTPUT, Choices, Graphs, SearchSpace
+
+Histogram = NDArray[np.float64]
+"""How often each pattern occurs: (n, F)."""
+
+PATH_NODES = 10
+"""Graphs with more nodes have too many paths to list: there, chains of three labels stand for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Features of n architectures.
+
+    Attributes:
+        choices: (n, D) rows, compared decision by decision.
+        histograms: One (n, F) count matrix for each kind of pattern; patterns were numbered over all n rows.
+    """
+
+    choices: Choices
+    histograms: tuple[Histogram, ...]
+
+    def take(self, rows: NDArray[np.intp] | slice) -> Features:
+        """The features of some of the rows."""
+        return Features(self.choices[rows], tuple(counts[rows] for counts in self.histograms))
+
+
+def extract(space: SearchSpace, choices: Choices) -> Features:
+    """Features of rows (n, D), comparable among these rows only.
+
+    Histograms: labels, labels that feed labels, and label sequences along paths from input to output
+    (the path encoding of White et al., BANANAS, AAAI 2021, with counts and without order of operations).
+    """
+    graphs = space.graphs(choices)
+    base = len(space.operations) + 2
+    inner = np.where(graphs.labels > OUTPUT, graphs.labels, -1).astype(np.int64)
+    paths = _paths(graphs, base) if graphs.labels.shape[1] <= PATH_NODES else _chains(graphs, base)
+    return Features(choices, (_histogram(inner), _histogram(_edges(graphs, base)), _histogram(paths)))
+
+
+def distances(left: Features, right: Features) -> NDArray[np.float64]:
+    """Distances by decision, then by histogram: (G, n, m), none of them negative."""
+    unequal = (left.choices.T[:, :, None] != right.choices.T[:, None, :]).astype(np.float64)
+    apart = [cdist(a, b, "cityblock") for a, b in zip(left.histograms, right.histograms, strict=True)]
+    return np.concatenate([unequal, np.stack(apart)])
+
+
+def _histogram(patterns: NDArray[np.int64]) -> Histogram:
+    """Counts (n, F) of pattern numbers (n, m); negative numbers are no patterns."""
+    names, where = np.unique(patterns, return_inverse=True)
+    rows = np.repeat(np.arange(len(patterns)), patterns.shape[1])
+    counts = np.zeros((len(patterns), len(names)))
+    np.add.at(counts, (rows, where.reshape(-1)), 1.0)
+    return counts[:, names >= 0]
+
+
+def _edges(graphs: Graphs, base: int) -> NDArray[np.int64]:
+    """One number for each edge's pair of labels, -1 where there is no edge: (n, V * V)."""
+    labels = graphs.labels.astype(np.int64)
+    pairs = labels[:, :, None] * base + labels[:, None, :]
+    return np.where(graphs.adjacency, pairs, -1).reshape(len(labels), -1)
+
+
+def _chains(graphs: Graphs, base: int) -> NDArray[np.int64]:
+    """One number for the labels of each chain of three nodes, -1 where there is none: (n, V * V * V)."""
+    labels = graphs.labels.astype(np.int64)
+    codes = (labels[:, :, None, None] * base + labels[:, None, :, None]) * base + labels[:, None, None, :]
+    linked = graphs.adjacency[:, :, :, None] & graphs.adjacency[:, None, :, :]
+    return np.where(linked, codes, -1).reshape(len(labels), -1)
+
+
+def _paths(graphs: Graphs, base: int) -> NDArray[np.int64]:
+    """One number for the label sequence of each path from input to output, -1 where it is cut: (n, P)."""
+    labels, adjacency = graphs.labels.astype(np.int64), graphs.adjacency
+    nodes = labels.shape[1]
+    found: list[NDArray[np.int64]] = [np.full(len(labels), -1)]
+
+    def walk(node: int, alive: NDArray[np.bool_], code: NDArray[np.int64]) -> None:
+        for following in range(node + 1, nodes):
+            linked = alive & adjacency[:, node, following]
+            ends = linked & (labels[:, following] == OUTPUT)
+            if ends.any():
+                found.append(np.where(ends, code, -1))
+            goes_on = linked & (labels[:, following] > OUTPUT)
+            if goes_on.any():
+                walk(following, goes_on, code * base + labels[:, following])
+
+    for start in range(nodes):
+        begins = labels[:, start] == INPUT
+        if begins.any():
+            walk(start, begins, np.ones(len(labels), dtype=np.int64))
+    return np.stack(found, axis=1)

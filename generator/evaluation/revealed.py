@@ -1,0 +1,72 @@
+"""What a search must not see: test metrics, and the whole table at once.
+
+The only place that reads test columns. Called by `report --reveal-test`, by the benchmarks and by their
+tests, after a search has ended; never by agents or knowledge, which an import contract forbids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitruvius.errors import UserError
+from vitruvius.generator.evaluation.table import TableBench
+from vitruvius.generator.evaluation.task import Task
+from vitruvius.generator.space import Architecture, Choices
+
+_TEST = "test"
+"""Column suffix of the test metric after the full schedule, whatever the fidelity of the search."""
+
+
+def reveal_test(task: Task) -> Callable[[Architecture], float]:
+    """How to look up the test metric of an architecture, in the unit of the task's score.
+
+    Like the validation score it is that of the class's representative. Not-a-number where the table has
+    no row.
+
+    Raises:
+        UserError: The task is not measured by a table, so there is no test metric to show.
+        TableError: The table has no test column for this data set.
+    """
+    bench = _bench(task)
+    tests = bench.read_extra(_TEST)
+
+    def test(architecture: Architecture) -> float:
+        return float(tests[bench.positions(bench.representative(architecture).row)[0]])
+
+    return test
+
+
+def true_scores(task: Task) -> tuple[Choices, NDArray[np.float64]]:
+    """All keys of the space and the validation score that measuring each would return.
+
+    Returns:
+        Choices (size, D), and scores (size,): not-a-number where the table has no row.
+
+    Raises:
+        UserError: The task is not measured by a table.
+    """
+    bench = _bench(task)
+    return bench.space.enumerate(), bench.scores[bench.representative_positions()]
+
+
+def optimum(task: Task) -> tuple[Architecture, float]:
+    """The architecture with the best validation score that measuring can return, and this score.
+
+    Raises:
+        UserError: The task is not measured by a table.
+    """
+    choices, scores = true_scores(task)
+    best = int(np.nanargmax(task.better(scores)))
+    architecture = task.space.architectures(choices[best : best + 1])[0]
+    return task.bench.representative(architecture), float(scores[best])
+
+
+def _bench(task: Task) -> TableBench:
+    if not isinstance(task.bench, TableBench):
+        raise UserError(
+            f"{task.name} is measured by {task.bench.evaluator}, not by a table: only tables can tell."
+        )
+    return task.bench

@@ -1,0 +1,340 @@
+"""The code language model: a small Llama over code tokens, its tokenizer, and its checkpoints.
+
+A sequence is `<bos> <any> <c17> <c3> ... <eos>`; in place of `<any>` stands `<q0>` to `<q9>` where
+the model is to write what scores in that tenth. Tokens are prefix-free, so that a grammar can tell
+`<c3>` from `<c31>`. A checkpoint is an ordinary Hugging Face folder with our card and the corpus it
+was trained on beside it; it is named by the hash of its content and never changes once written.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from vitruvius.errors import CheckpointError, UserError
+from vitruvius.generator.cards import read_card, seal
+from vitruvius.generator.codes import Codec
+from vitruvius.generator.corpus_training import LanguageModelSettings, Progress, fit
+from vitruvius.generator.proposers.base import Codes
+from vitruvius.generator.training import architectures_of
+
+HEAD_DIMS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+"""Head sizes that vLLM's attention has on the CPU; 16 fails there."""
+
+BANDS = 10
+SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>", "<any>", *(f"<q{band}>" for band in range(BANDS)))
+_CORPUS = "corpus.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Token ids of a checkpoint.
+
+    Attributes:
+        bos: First token of each sequence.
+        eos: Last token.
+        pad: Never read.
+        unconditional: `<any>`.
+        bands: `<q0>` to `<q9>`.
+        codes: `<c0>` to `<c{K-1}>`.
+    """
+
+    bos: int
+    eos: int
+    pad: int
+    unconditional: int
+    bands: tuple[int, ...]
+    codes: tuple[int, ...]
+
+    @classmethod
+    def load(cls, folder: Path) -> Vocabulary:
+        """Read the ids from a checkpoint's tokenizer.
+
+        Raises:
+            CheckpointError: No tokenizer, or one without our tokens.
+        """
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # the library raises nothing narrower
+            raise CheckpointError(f"The tokenizer in {folder} cannot be read: {error}.") from error
+        return cls.of(tokenizer, str(folder))
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, where: str = "the tokenizer") -> Vocabulary:
+        """Read the ids from a tokenizer."""
+        ids = tokenizer.get_vocab(with_added_tokens=True)
+        missing = [token for token in (*SPECIAL, "<c0>") if token not in ids]
+        if missing:
+            raise CheckpointError(
+                f"{where} is no code language model: its tokenizer lacks {', '.join(missing[:5])}. "
+                "Train one, or adapt the checkpoint to a codec first."
+            )
+        codes: list[int] = []
+        while (found := ids.get(f"<c{len(codes)}>")) is not None:
+            codes.append(found)
+        bands = tuple(ids[f"<q{band}>"] for band in range(BANDS))
+        return cls(ids["<bos>"], ids["<eos>"], ids["<pad>"], ids["<any>"], bands, tuple(codes))
+
+    def prompt(self, quantile: int | None) -> list[int]:
+        """The tokens before the first code.
+
+        Raises:
+            UserError: The band is not one of 0 to 9.
+        """
+        if quantile is None:
+            return [self.bos, self.unconditional]
+        if not 0 <= quantile < BANDS:
+            raise UserError(f"quantile is {quantile}, but bands go from 0 (worst tenth) to 9 (best tenth).")
+        return [self.bos, self.bands[quantile]]
+
+    def sequences(self, codes: Codes, quantiles: NDArray[np.int8]) -> torch.Tensor:
+        """Token ids of codes (n, L) under bands (n,), -1 for none: (n, L + 3)."""
+        table = np.array([self.unconditional, *self.bands], dtype=np.int64)
+        ids = np.empty((len(codes), codes.shape[1] + 3), dtype=np.int64)
+        ids[:, 0], ids[:, 1], ids[:, -1] = self.bos, table[quantiles + 1], self.eos
+        ids[:, 2:-1] = np.array(self.codes)[codes]
+        return torch.from_numpy(ids)
+
+
+def new_tokenizer(codebook_size: int) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer over the special tokens and `<c0>` to `<c{K-1}>`."""
+    words = [*SPECIAL, *(f"<c{code}>" for code in range(codebook_size))]
+    core = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>", unk_token="<unk>"
+    )
+
+
+def new_model(vocabulary_size: int, settings: LanguageModelSettings, seed: int) -> LlamaForCausalLM:
+    """A small Llama with random weights.
+
+    Raises:
+        UserError: A head size that vLLM cannot serve on the CPU.
+    """
+    head = settings.hidden // settings.heads
+    if head * settings.heads != settings.hidden or head not in HEAD_DIMS:
+        raise UserError(
+            f"hidden {settings.hidden} over {settings.heads} heads gives heads of {settings.hidden / settings.heads:g}, "
+            f"but vLLM serves heads of {', '.join(map(str, HEAD_DIMS))}."
+        )
+    config = LlamaConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=settings.hidden,
+        intermediate_size=2 * settings.hidden,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.heads,
+        max_position_embeddings=256,
+        tie_word_embeddings=False,
+        pad_token_id=SPECIAL.index("<pad>"),
+        bos_token_id=SPECIAL.index("<bos>"),
+        eos_token_id=SPECIAL.index("<eos>"),
+        dtype="float32",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config)
+
+
+def train_language_model(
+    codec: Codec,
+    folder: Path,
+    *,
+    seed: int,
+    progress: Progress = None,
+    settings: LanguageModelSettings | None = None,
+) -> Path:
+    """Train a language model on the codes of a whole space (a sample where it cannot be enumerated).
+
+    No measurement is looked at. Condition tokens are trained too, on a share of the sequences: until
+    a fine-tuning says otherwise, every band means "any".
+
+    Args:
+        codec: Names the architectures.
+        folder: Checkpoints go into this folder, each under the hash of its content.
+        seed: All randomness comes from here.
+        progress: Receives a line now and then.
+        settings: How; None takes the defaults.
+
+    Returns:
+        The checkpoint.
+    """
+    settings = settings or LanguageModelSettings()
+    rng = np.random.default_rng(seed)
+    corpus = codec.encode(architectures_of(codec.space, settings.sample, rng))
+    tokenizer = new_tokenizer(codec.codebook_size)
+    vocabulary = Vocabulary.of(tokenizer.backend_tokenizer)
+    model = new_model(len(tokenizer), settings, seed)
+
+    def batch() -> torch.Tensor:
+        pick = rng.integers(len(corpus), size=settings.batch)
+        bands = np.where(rng.random(len(pick)) < 0.3, rng.integers(BANDS, size=len(pick)), -1)
+        return vocabulary.sequences(corpus[pick], bands.astype(np.int8))
+
+    figures = fit(model, batch, settings.steps, settings.rate, progress, "code language model")
+    card = {"codec": codec.hash, "space": codec.space.name, "seed": seed, "labels": [], "metrics": figures}
+    everything = {"codes": corpus, "quantiles": np.full(len(corpus), -1, dtype=np.int8)}
+    return publish(model, tokenizer, everything, folder, card)
+
+
+def finetune(
+    model_folder: Path,
+    codes: Codes,
+    quantiles: NDArray[np.integer[Any]],
+    out: Path,
+    *,
+    seed: int,
+    labels: Sequence[tuple[str, str]] = (),
+    replay: float = 0.5,
+    steps: int = 60,
+    batch: int = 128,
+    rate: float = 1e-3,
+    progress: Progress = None,
+) -> Path:
+    """Teach a checkpoint what was measured: which codes scored in which tenth.
+
+    Args:
+        model_folder: Checkpoint to start from; it is not changed.
+        codes: (n, L) what was measured.
+        quantiles: (n,) the tenth of each, 0 worst to 9 best.
+        out: The new checkpoint goes into this folder, under the hash of its content.
+        seed: All randomness comes from here.
+        labels: (space, data set) of the measurements; kept in the card with those of the start.
+        replay: Share of each batch that repeats the start's own unconditional corpus, so that the
+            model does not forget what an architecture looks like.
+        steps: Number of batches.
+        batch: Sequences in a batch.
+        rate: Learning rate.
+        progress: Receives a line now and then.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        UserError: Nothing was measured, arrays that do not fit, or a share outside [0, 1).
+        CheckpointError: The start is damaged or foreign.
+    """
+    if len(codes) == 0 or len(codes) != len(quantiles):
+        raise UserError(
+            f"{len(codes)} code sequences and {len(quantiles)} quantiles: give one for each, at least one."
+        )
+    if quantiles.min() < 0 or quantiles.max() >= BANDS or not 0 <= replay < 1:
+        raise UserError(f"Quantiles go from 0 to {BANDS - 1} and replay from 0 up to 1, without 1.")
+    card = read_card(model_folder, "language model")
+    vocabulary = Vocabulary.load(model_folder)
+    known = read_corpus(model_folder)
+    base = known["codes"][known["quantiles"] < 0]
+    if codes.shape[1] != base.shape[1] or codes.min() < 0 or codes.max() >= len(vocabulary.codes):
+        raise UserError(
+            f"The codes do not fit {model_folder}: {base.shape[1]} codes below {len(vocabulary.codes)} each."
+        )
+    rng = np.random.default_rng(seed)
+    repeated = round(replay * batch)
+    bands = quantiles.astype(np.int8)
+
+    def draw() -> torch.Tensor:
+        old = rng.integers(len(base), size=repeated)
+        new = rng.integers(len(codes), size=batch - repeated)
+        mixed = np.concatenate([base[old], codes[new]])
+        return vocabulary.sequences(mixed, np.append(np.full(repeated, -1, np.int8), bands[new]))
+
+    model = load_model(model_folder)
+    figures = fit(model, draw, steps, rate, progress, "fine-tuning")
+    pairs = {tuple(pair) for pair in [*card["labels"], *labels]}
+    card |= {"seed": seed, "parent": card["hash"], "labels": sorted(map(list, pairs)), "metrics": figures}
+    corpus = {
+        "codes": np.concatenate([base, codes.astype(np.int16)]),
+        "quantiles": np.append(np.full(len(base), -1, np.int8), bands),
+    }
+    return publish(model, load_tokenizer(model_folder), corpus, out, card)
+
+
+def load_model(folder: Path) -> Any:
+    """The causal model of a checkpoint, float32, on the CPU; weights from safetensors only.
+
+    Raises:
+        CheckpointError: Damaged or foreign.
+    """
+    read_card(folder, "language model")
+    try:
+        with quiet():
+            return AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"The language model in {folder} cannot be loaded: {error}.") from error
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a checkpoint."""
+    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+
+
+def read_corpus(folder: Path) -> dict[str, NDArray[Any]]:
+    """What a checkpoint was trained on: `codes` (n, L) int16 and `quantiles` (n,) int8, -1 unconditional.
+
+    Raises:
+        CheckpointError: The checkpoint has no corpus.
+    """
+    try:
+        corpus = load_file(folder / _CORPUS)
+        return {"codes": corpus["codes"], "quantiles": corpus["quantiles"]}
+    except (OSError, KeyError, SafetensorError) as error:
+        raise CheckpointError(f"The corpus of {folder} cannot be read: {error}.") from error
+
+
+def publish(
+    model: Any, tokenizer: Any, corpus: dict[str, NDArray[Any]], parent: Path, card: dict[str, Any]
+) -> Path:
+    """Write a checkpoint into `parent`, under the hash of its content, all or nothing."""
+    parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
+    try:
+        with quiet():
+            model.save_pretrained(fresh)
+            tokenizer.save_pretrained(fresh)
+        save_file({name: np.ascontiguousarray(array) for name, array in corpus.items()}, fresh / _CORPUS)
+        written = {
+            key: value
+            for key, value in card.items()
+            if key not in ("format", "kind", "commit", "files", "hash")
+        }
+        target = parent / seal(fresh, "language model", written)["hash"]
+        if not target.exists():
+            os.rename(fresh, target)
+        return target
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' progress bars off the terminal."""
+    was = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was:
+            transformers_logging.enable_progress_bar()

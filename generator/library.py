@@ -1,0 +1,190 @@
+"""The trained models of a space, on disk: loaded where they are, trained where they are not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from vitruvius.errors import CheckpointError
+from vitruvius.generator.cards import read_card, seal
+from vitruvius.generator.codes import Codec
+from vitruvius.generator.corpus_training import LanguageModelSettings
+from vitruvius.generator.language_model import Vocabulary, train_language_model
+from vitruvius.generator.space import SearchSpace, get_space
+from vitruvius.generator.training import CodecSettings, Progress, train_codec
+
+_VERSION = 1  # raised when training changes in a way that the settings do not show
+_HELD_OUT = 0.9  # share of ids that the codec for the figures sees
+
+
+@dataclass(frozen=True, slots=True)
+class CodeModel:
+    """A codec and the language model that writes its codes.
+
+    Attributes:
+        folder: Where both lie.
+        codec: Names architectures by codes and reads codes back.
+        language_model: Folder of the language model's checkpoint, as pretrained.
+        card: Metrics of both, the held-out figures included: `card["held_out"]`, `card["codec"]`,
+            `card["language_model"]`, `card["seconds"]`.
+    """
+
+    folder: Path
+    codec: Codec
+    language_model: Path
+    card: dict[str, Any]
+
+
+def cache_folder() -> Path:
+    """Where models are kept: `VITRUVIUS_CACHE`, else the user's cache folder."""
+    if own := os.environ.get("VITRUVIUS_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "vitruvius"
+
+
+def model_folder(
+    space: SearchSpace,
+    seed: int,
+    codec: CodecSettings | None = None,
+    language: LanguageModelSettings | None = None,
+) -> Path:
+    """Where the models of a space lie: the name tells space, seed and settings apart."""
+    settings = {
+        "version": _VERSION,
+        "seed": seed,
+        "decisions": [[d.name, list(d.choices)] for d in space.decisions],
+        "operations": list(space.operations),
+        "codec": asdict(codec or CodecSettings()),
+        "language": asdict(language or LanguageModelSettings()),
+    }
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+    return cache_folder() / "models" / f"{space.name}-{digest}"
+
+
+def load_or_train(
+    space: SearchSpace | str,
+    *,
+    folder: Path | None = None,
+    seed: int = 0,
+    progress: Progress = None,
+    codec: CodecSettings | None = None,
+    language: LanguageModelSettings | None = None,
+) -> CodeModel:
+    """The models of a space: from the folder if they are there and whole, else trained now.
+
+    Two codecs are trained: one on 90 % of the ids, for the figures, then thrown away, and one on all,
+    for use. Training goes on where an interrupted one stopped. Two processes do not train at once:
+    the second waits and then loads.
+
+    Args:
+        space: The space or its name.
+        folder: Where the models lie; None takes `model_folder`.
+        seed: All randomness of the training.
+        progress: Receives a line now and then, a warning where a damaged model is trained again included.
+        codec: How the VQ-VAE is trained; None takes the defaults.
+        language: How the language model is trained; None takes the defaults.
+
+    Returns:
+        The models.
+    """
+    space = get_space(space)
+    target = folder or model_folder(space, seed, codec, language)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    say = progress or _silent
+    with FileLock(target.parent / f".{target.name}.lock"):
+        if target.exists():
+            try:
+                return _open(target, space)
+            except CheckpointError as error:
+                say(f"Warning: the models of {space.name} are trained again: {error}")
+                shutil.rmtree(target)
+        unfinished = target.parent / f".{target.name}.unfinished"
+        _train(space, unfinished, seed, say, codec, language)
+        os.rename(unfinished, target)
+        return _open(target, space)
+
+
+def _open(folder: Path, space: SearchSpace) -> CodeModel:
+    """Load; every file is checked against its card."""
+    card = read_card(folder, "code model")
+    codec = Codec.load(folder / "codec", space)
+    language_model = folder / "language_model" / str(card.get("language_model_hash"))
+    inner = read_card(language_model, "language model")
+    if inner.get("codec") != codec.hash:
+        raise CheckpointError(f"The language model in {language_model} writes the codes of another codec.")
+    if len(Vocabulary.load(language_model).codes) != codec.codebook_size:
+        raise CheckpointError(
+            f"The language model in {language_model} has another number of codes than the codec."
+        )
+    return CodeModel(folder, codec, language_model, card)
+
+
+def _train(
+    space: SearchSpace,
+    folder: Path,
+    seed: int,
+    say: Any,
+    settings: CodecSettings | None,
+    language: LanguageModelSettings | None,
+) -> None:
+    """Train what the folder does not hold yet, then write its card."""
+    begin = time.perf_counter()
+    folder.mkdir(exist_ok=True)
+    codec, held_out = _codec(space, folder, seed, say, settings)
+    shutil.rmtree(folder / "language_model", ignore_errors=True)
+    say(f"Training the code language model of {space.name}")
+    checkpoint = train_language_model(
+        codec, folder / "language_model", seed=seed, progress=say, settings=language
+    )
+    metrics = read_card(checkpoint, "language model")["metrics"]
+    (folder / "card.json").unlink(missing_ok=True)
+    card = {
+        "space": space.name,
+        "seed": seed,
+        "language_model_hash": checkpoint.name,
+        "held_out": held_out,
+        "codec": codec.card["metrics"],
+        "language_model": metrics | {"ideal_nats": _ideal(space)},
+        "labels": [],
+        "seconds": round(time.perf_counter() - begin, 1),
+    }
+    seal(folder, "code model", card)
+    say(f"Models of {space.name} are ready after {card['seconds']:.0f} s")
+
+
+def _codec(
+    space: SearchSpace, folder: Path, seed: int, say: Any, settings: CodecSettings | None
+) -> tuple[Codec, dict[str, Any]]:
+    """The codec in use and the figures of its held-out twin; read again where both were finished."""
+    figures = folder / "held_out.json"
+    try:
+        codec = Codec.load(folder / "codec", space)
+        return codec, json.loads(figures.read_text(encoding="utf-8"))
+    except (CheckpointError, OSError, ValueError):
+        shutil.rmtree(folder / "codec", ignore_errors=True)
+    say(f"Training the VQ-VAE of {space.name} on 90 % of its architectures, for the figures")
+    _, held_out = train_codec(space, seed=seed, fraction=_HELD_OUT, progress=say, settings=settings)
+    say(f"Training the VQ-VAE of {space.name} on all of its architectures, for use")
+    codec, _ = train_codec(space, seed=seed, progress=say, settings=settings)
+    figures.write_text(json.dumps(held_out), encoding="utf-8")
+    codec.save(folder / "codec")
+    return codec, held_out
+
+
+def _ideal(space: SearchSpace) -> float | None:
+    """The lowest possible loss in nats, that of a model which draws every architecture equally often."""
+    return None if space.size is None else round(float(np.log(space.size)), 3)
+
+
+def _silent(_line: str) -> None:
+    pass

@@ -1,0 +1,79 @@
+"""The code language model through plain transformers: a batched sampling loop with a key-value cache."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vitruvius.generator.cards import read_card
+from vitruvius.generator.codes import Codec
+from vitruvius.generator.language_model import Vocabulary, load_model
+from vitruvius.generator.proposers.base import Codes, Draw, Request
+from vitruvius.generator.proposers.checks import allowed_of, same_codec
+
+
+class TransformersProposer:
+    """Samples on the CPU in float32; the same request gives the same codes in every process."""
+
+    name = "transformers"
+
+    def __init__(self, codec: Codec, folder: Path, batch: int = 256) -> None:
+        """Load a checkpoint.
+
+        Args:
+            codec: The codec whose codes it writes.
+            folder: The checkpoint.
+            batch: Sequences at a time.
+        """
+        self._codec, self._batch = codec, batch
+        self.reload(folder)
+
+    def reload(self, folder: Path) -> None:
+        """Continue with another checkpoint of the same codec."""
+        same_codec(self._codec, read_card(folder, "language model"), folder)
+        self._vocabulary = Vocabulary.load(folder)
+        self._model: Any = load_model(folder).eval()
+
+    @torch.inference_mode()
+    def draw(self, request: Request) -> Draw:
+        """Draw sequences; only codes that are allowed at a position are sampled there."""
+        begin = time.perf_counter()
+        allowed = torch.from_numpy(allowed_of(request, self._codec))
+        noise = self._noise(request)  # (n, L, K)
+        parts = [
+            self._sample(noise[start : start + self._batch], allowed, request)
+            for start in range(0, request.n, self._batch)
+        ]
+        codes = np.concatenate(parts) if parts else np.empty((0, self._codec.length), dtype=np.int16)
+        return Draw(codes, 0, time.perf_counter() - begin)
+
+    def _noise(self, request: Request) -> NDArray[np.float32]:
+        """Gumbel noise of all choices, so that what is drawn does not depend on the batch size."""
+        shape = (request.n, self._codec.length, self._codec.codebook_size)
+        return np.random.default_rng(request.seed).gumbel(size=shape).astype(np.float32)
+
+    def _sample(self, noise: NDArray[np.float32], allowed: Tensor, request: Request) -> Codes:
+        """One batch: argmax of logits / temperature + Gumbel noise is a draw from the softmax."""
+        columns = torch.tensor(self._vocabulary.codes)  # (K,)
+        ids = torch.tensor([self._vocabulary.prompt(request.quantile)]).repeat(len(noise), 1)  # (n, 2)
+        found: list[Tensor] = []
+        cache = None
+        for position in range(self._codec.length):
+            out = self._model(input_ids=ids, past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            logits = out.logits[:, -1, columns].float() / request.temperature  # (n, K)
+            logits = logits.masked_fill(~allowed[position], -torch.inf)
+            code = (logits + torch.from_numpy(noise[:, position])).argmax(1)  # (n,)
+            found.append(code)
+            ids = columns[code][:, None]
+        return torch.stack(found, dim=1).numpy().astype(np.int16)
+
+    def close(self) -> None:
+        """Free the model; `reload` brings it back."""
+        self._model = None

@@ -1,0 +1,246 @@
+"""A Chroma collection as a disposable index: opened, probed, and made anew where it is missing or damaged."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from vitruvius.errors import StoreError
+from vitruvius.knowledge.embedders import Embedder, Vectors
+from vitruvius.knowledge.records import without_password
+
+Where = dict[str, Any]
+"""A condition on metadata, in Chroma's language."""
+
+_UPSERT = 2000  # Chroma takes at most about 5,000 at a time
+_PROBED = 8  # entries looked at when an index is opened
+_memory_names = itertools.count()  # collections of all in-memory clients of a process share one name space
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What an index says of itself.
+
+    Attributes:
+        embedder: Name of the embedder that made its vectors.
+        dimension: Length of its vectors.
+        ledger: Id of the ledger that it was made from.
+        revision: Revision of the ledger up to which it is complete.
+    """
+
+    embedder: str
+    dimension: int
+    ledger: str
+    revision: int = 0
+
+    def as_metadata(self) -> dict[str, str | int]:
+        """In the form that Chroma keeps."""
+        return {
+            "embedder": self.embedder,
+            "dimension": self.dimension,
+            "ledger": self.ledger,
+            "revision": self.revision,
+        }
+
+
+class DamagedIndex(StoreError):
+    """The index is there but does not answer as it should; the store makes a new one."""
+
+
+class Index:
+    """One collection of vectors with metadata, by cosine similarity."""
+
+    def __init__(self, client: Any, name: str, *, temporary: bool = False) -> None:
+        """Use a collection of an open client; see `open_folder`, `open_memory`, `open_server`."""
+        self._client: Any = client
+        self._name = name
+        self._temporary = temporary
+        self._collection: Any = None
+
+    def card(self) -> Card | None:
+        """What the index says of itself; None if there is none.
+
+        Raises:
+            DamagedIndex: There is something that is no index of ours, or does not answer.
+        """
+        from chromadb.errors import NotFoundError
+
+        try:
+            self._collection = self._client.get_collection(self._name, embedding_function=None)
+            facts = self._collection.metadata or {}
+            card = Card(facts["embedder"], facts["dimension"], facts["ledger"], facts["revision"])
+            self._probe()
+        except NotFoundError:
+            return None
+        # What a damaged file makes Chroma raise is not documented, and differs between its versions.
+        except Exception as error:
+            raise DamagedIndex(str(error)) from error
+        return card
+
+    def _probe(self) -> None:
+        """Read some entries and look for one: a lost file shows here and not in the middle of a search."""
+        count = self._collection.count()
+        some = self._collection.get(limit=_PROBED, include=["embeddings"])
+        if len(some["ids"]) < min(count, _PROBED):
+            raise DamagedIndex("entries are missing")
+        if count:
+            found = self._collection.query(
+                query_embeddings=some["embeddings"][:1], n_results=min(count, _PROBED), include=["distances"]
+            )
+            if len(found["ids"][0]) < min(count, _PROBED):
+                raise DamagedIndex("entries are not found")
+
+    def create(self, card: Card) -> None:
+        """Make the collection, empty; one that is there is dropped."""
+        from chromadb.errors import NotFoundError
+
+        with suppress(NotFoundError):
+            self._client.delete_collection(self._name)
+        self._collection = self._client.create_collection(
+            self._name,
+            embedding_function=None,
+            metadata=card.as_metadata(),
+            configuration={"hnsw": {"space": "cosine", "ef_search": 400}},
+        )
+
+    def count(self) -> int:
+        """Number of entries."""
+        return int(self._collection.count())
+
+    def put(self, entries: Mapping[str, tuple[str, dict[str, Any]]], embedder: Embedder) -> None:
+        """Add entries, or renew the metadata of those that are there (texts never change).
+
+        Args:
+            entries: Id -> (text, metadata).
+            embedder: Makes the vectors of new texts.
+        """
+        everything = list(entries)
+        for start in range(0, len(everything), _UPSERT):
+            ids = everything[start : start + _UPSERT]
+            known = set(self._collection.get(ids=ids, include=[])["ids"])
+            old, new = [id for id in ids if id in known], [id for id in ids if id not in known]
+            if old:
+                self._collection.update(ids=old, metadatas=[entries[id][1] for id in old])
+            if new:
+                texts = [entries[id][0] for id in new]
+                self._collection.upsert(
+                    ids=new,
+                    embeddings=embedder.embed(texts),
+                    documents=texts,
+                    metadatas=[entries[id][1] for id in new],
+                )
+
+    def sign(self, card: Card) -> None:
+        """Say up to which revision the index is complete; after `put`, so that a crash between repeats it."""
+        self._collection.modify(metadata=card.as_metadata())
+
+    def nearest(self, vectors: Vectors, where: Where | None, limit: int) -> list[tuple[str, float]]:
+        """The ids nearest to a vector (1, d) with their cosine similarity, best first.
+
+        Raises:
+            DamagedIndex: The index does not answer.
+        """
+        from chromadb.errors import ChromaError
+
+        try:
+            found = self._collection.query(
+                query_embeddings=vectors, n_results=limit, where=where, include=["distances"]
+            )
+        except ChromaError as error:
+            raise DamagedIndex(str(error)) from error
+        return [(id, 1.0 - far) for id, far in zip(found["ids"][0], found["distances"][0], strict=True)]
+
+    def close(self) -> None:
+        """Let go of the files; a temporary collection is dropped."""
+        if self._temporary and self._collection is not None:
+            self._client.delete_collection(self._name)
+        self._client.close()
+
+
+def _settings() -> Any:
+    from chromadb.config import Settings
+
+    # Without `_env_file`, Chroma would read, and stumble over, whatever `.env` lies in the working folder.
+    return Settings(_env_file=None, anonymized_telemetry=False)  # pyright: ignore[reportCallIssue]
+
+
+def open_memory() -> Index:
+    """An empty index that ends with the process."""
+    import chromadb
+
+    name = f"principles-{next(_memory_names)}"
+    return Index(chromadb.EphemeralClient(settings=_settings()), name, temporary=True)
+
+
+def open_server(url: str, ledger: str) -> Index:
+    """The index of one ledger on a Chroma server.
+
+    Args:
+        url: `http://host:port` or `https://host:port`.
+        ledger: Id of the ledger: one server may serve many.
+
+    Raises:
+        StoreError: The URL is not of that form, or nobody answers there.
+    """
+    import chromadb
+
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise StoreError(
+            f"A Chroma server must be given as http://host:port, without user and password; "
+            f"{without_password(url)!r} is not."
+        )
+    secure = parts.scheme == "https"
+    port = parts.port or (443 if secure else 8000)
+    try:
+        client = chromadb.HttpClient(parts.hostname, port, ssl=secure, settings=_settings())
+    # Chroma raises ValueError where nobody answers, its own errors or the HTTP library's elsewhere.
+    except Exception as error:
+        raise StoreError(
+            f"No Chroma server answers at {parts.scheme}://{parts.hostname}:{port} ({error}): start it, "
+            f"for example with `chroma run --port {port}`, or leave the URL out to keep the index in the run "
+            f"folder."
+        ) from error
+    return Index(client, f"vitruvius-{ledger}")
+
+
+def open_folder(folder: Path) -> Index:
+    """The newest index in a folder, which this process alone may use.
+
+    Raises:
+        DamagedIndex: Its files cannot be opened.
+    """
+    import chromadb
+
+    path = _generation(folder, _newest(folder) or 1)
+    try:
+        return Index(chromadb.PersistentClient(str(path), settings=_settings()), "principles")
+    except Exception as error:  # as in `Index.card`
+        raise DamagedIndex(str(error)) from error
+
+
+def renew_folder(folder: Path) -> Index:
+    """An empty index under a new name; older ones are deleted.
+
+    Chroma remembers the files of a path for as long as the process lives, so a path is not used again.
+    """
+    newest = _newest(folder)
+    for number in range(newest + 1):
+        shutil.rmtree(_generation(folder, number), ignore_errors=True)
+    _generation(folder, newest + 1).mkdir(parents=True)
+    return open_folder(folder)
+
+
+def _generation(folder: Path, number: int) -> Path:
+    return folder / f"index-{number}"
+
+
+def _newest(folder: Path) -> int:
+    numbers = [path.name.removeprefix("index-") for path in folder.glob("index-*")]
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)

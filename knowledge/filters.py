@@ -1,0 +1,109 @@
+"""What a search may be narrowed to, in the words of the user and in those of Chroma."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vitruvius.errors import unknown_name
+from vitruvius.generator.space import get_space, space_names
+from vitruvius.knowledge.chroma_index import Where
+from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.predicate import predicate_from_json
+from vitruvius.knowledge.principle import Principle, PrincipleStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Conditions that all must hold; see `Store.search`."""
+
+    space: str | None = None
+    task: str | None = None
+    status: PrincipleStatus | str | None = None
+    about: str | None = None
+    min_support: int = 0
+
+    def where(self, ledger: Ledger) -> Where | None:
+        """The conditions in Chroma's language; None lets everything through.
+
+        Raises:
+            UnknownNameError: A space, task, status or operation that neither we nor the ledger know.
+        """
+        conditions = self._scope(ledger)
+        if self.status is not None:
+            conditions.append({"status": status_named(str(self.status)).value})
+        if self.about is not None:
+            conditions.append({f"about {_operation(self.about, ledger)}": True})
+        if self.min_support > 0:
+            conditions.append({"support": {"$gte": self.min_support}})
+        if len(conditions) > 1:
+            return {"$and": conditions}
+        return conditions[0] if conditions else None
+
+    def select(self, ledger: Ledger, template: str | None = None) -> list[Principle]:
+        """The principles that pass, in the order in which they were added, without a search index.
+
+        Args:
+            ledger: Where they are.
+            template: Hash of the prompt template that they came from; None for any.
+
+        Raises:
+            UnknownNameError: As in `where`.
+        """
+        self.where(ledger)
+        status = None if self.status is None else status_named(str(self.status))
+        found = ledger.principles(space=self.space, task=self.task, status=status, template=template)
+        if self.about is not None:
+            operation = _operation(self.about, ledger)
+            found = [p for p in found if operation in operations_of(p)]
+        return [p for p in found if p.evidence.n_for >= self.min_support]
+
+    def _scope(self, ledger: Ledger) -> list[Where]:
+        if self.space is None and self.task is None:
+            return []
+        labels = {label for session in ledger.sessions() for label in session.labels}
+        conditions: list[Where] = []
+        space = self.space
+        if self.task is not None:
+            tasks = {f"{of}/{dataset}" for of, dataset in labels} | {s.task for s in ledger.sessions()}
+            if self.task not in tasks:
+                raise unknown_name("task", self.task, tasks)
+            conditions.append({"task": {"$in": [self.task, "any"]}})
+            space = space or self.task.partition("/")[0]
+        spaces = {of for of, _ in labels} | {"any", *space_names()}
+        if space not in spaces:
+            raise unknown_name("space", str(space), spaces)
+        return [*conditions, {"space": {"$in": [space, "any"]}}]
+
+
+def operations_of(principle: Principle) -> frozenset[str]:
+    """The operations that a principle's predicate names.
+
+    Raises:
+        InvalidPredicateError: The predicate cannot be read.
+    """
+    return predicate_from_json(principle.proposal.predicate).operations_named()
+
+
+def status_named(name: str) -> PrincipleStatus:
+    """The status with this name.
+
+    Raises:
+        UnknownNameError: No such status.
+    """
+    if name not in list(PrincipleStatus):
+        raise unknown_name("status", name, PrincipleStatus)
+    return PrincipleStatus(name)
+
+
+def _operation(name: str, ledger: Ledger) -> str:
+    """The name under which predicates speak of an operation."""
+    spaces = [get_space(space) for space in space_names()]
+    for space in spaces:
+        known = space.aliases.get(name, name)
+        if known in space.operations:
+            return known
+    # An operation of somebody's own space, which this process has not loaded, is known by its principles.
+    named = frozenset[str]().union(*(operations_of(principle) for principle in ledger.principles()))
+    if name in named:
+        return name
+    raise unknown_name("operation", name, named.union(*(space.operations for space in spaces)))

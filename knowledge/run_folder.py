@@ -1,0 +1,50 @@
+"""Where things lie in a run folder."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from vitruvius.errors import SettingsError, UserError
+from vitruvius.knowledge.ledger import Ledger
+
+LEDGER_FILE = "ledger.db"
+SETTINGS_FILE = "settings.toml"
+INDEX_FOLDER = "chroma"
+
+
+def open_ledger(run: Path) -> Ledger:
+    """Open the ledger of a run folder: its own file, or the shared one that its settings name.
+
+    Raises:
+        UserError: There is no run in this folder.
+        LedgerError: The ledger cannot be read.
+    """
+    settings = run / SETTINGS_FILE
+    try:
+        shared = (
+            tomllib.loads(settings.read_text(encoding="utf-8")).get("ledger") if settings.is_file() else None
+        )
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{settings} cannot be read: {error}.") from error
+    if not shared and not (run / LEDGER_FILE).is_file():
+        raise UserError(
+            f"{run} is no run folder: it has no {LEDGER_FILE}. `vitruvius run` starts a session and names "
+            f"its folder."
+        )
+    return Ledger(shared or run / LEDGER_FILE)
+
+
+def newest_run(folder: Path = Path("runs")) -> Path:
+    """The run folder that was written last.
+
+    Raises:
+        UserError: There is none.
+    """
+    runs = [path.parent for name in (LEDGER_FILE, SETTINGS_FILE) for path in folder.glob(f"*/{name}")]
+    if not runs:
+        raise UserError(
+            f"There is no run folder in {folder.resolve()}: name one with --run, or start one with "
+            f"`vitruvius run`."
+        )
+    return max(runs, key=lambda run: max(path.stat().st_mtime for path in run.iterdir() if path.is_file()))

@@ -1,0 +1,298 @@
+"""The store: principles found again by what they say. Chroma is an index over the ledger, never the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitruvius.errors import (
+    InvalidPredicateError,
+    MissingPartError,
+    RunBusyError,
+    StoreError,
+    UnknownNameError,
+    UserError,
+)
+from vitruvius.knowledge.chroma_index import (
+    Card,
+    DamagedIndex,
+    Index,
+    open_folder,
+    open_memory,
+    open_server,
+    renew_folder,
+)
+from vitruvius.knowledge.embedders import Embedder, default_embedder, get_embedder
+from vitruvius.knowledge.filters import Filters
+from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.predicate import predicate_from_json
+from vitruvius.knowledge.principle import Principle, PrincipleStatus
+from vitruvius.knowledge.runlock import RunLock
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A principle that was found.
+
+    Attributes:
+        similarity: Cosine similarity of question and principle, at most 1.
+        principle: The principle with its status and evidence as the ledger has them now.
+    """
+
+    similarity: float
+    principle: Principle
+
+
+class Store:
+    """Finds principles by meaning, scope, status, operation and support.
+
+    Attributes:
+        embedder: What makes the vectors.
+        notes: Sentences for the user: an index made anew, one that another process holds.
+        throwaway: Whether the index is in memory because another process holds the one on disk.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        folder: Path | None,
+        *,
+        embedder: Embedder | None = None,
+        url: str | None = None,
+        rebuild: bool = False,
+    ) -> None:
+        """Open the index and bring it up to the ledger; one that is missing or damaged is made anew.
+
+        Args:
+            ledger: The truth.
+            folder: Where the index lies; None keeps it in memory. While another process holds the
+                folder, an index in memory is made from the ledger and thrown away at the end.
+            embedder: What makes the vectors; None takes what made the index, or for a new one
+                `default_embedder()`.
+            url: A Chroma server to use in place of the folder, `http://host:port`.
+            rebuild: Make the index anew, whatever is there.
+
+        Raises:
+            StoreError: The index was made by another embedder, or the server does not answer.
+            RunBusyError: It is to be made anew while another process holds it.
+        """
+        self.ledger = ledger
+        self.notes: list[str] = []
+        self.throwaway = False
+        self._lock: RunLock | None = None
+        self._url, self._folder = url, None if url else folder
+        self._index: Index | None = None
+        self._revision = 0
+        if self._folder is not None:
+            self._hold(self._folder, rebuild)
+        try:
+            self._open(embedder, rebuild)
+            self.sync()
+        except BaseException:
+            self.close()
+            raise
+
+    def _hold(self, folder: Path, rebuild: bool) -> None:
+        """Take the folder for this process, or do without it."""
+        lock = RunLock(folder, name="index")
+        try:
+            lock.acquire()
+            self._lock = lock
+        except RunBusyError:
+            if rebuild:
+                raise
+            self.throwaway, self._folder = True, None
+            self.notes.append(
+                f"The search index {folder} is in use by {lock.holder()}: one in memory was made for this time."
+            )
+
+    # ---- opening ---------------------------------------------------------------------------
+
+    def _open(self, embedder: Embedder | None, rebuild: bool) -> None:
+        card = None
+        try:
+            self._index = self._connect()
+            card = self._index.card()
+        except DamagedIndex as error:
+            self._replace(error)
+        if card is not None and card.ledger != self.ledger.id:
+            self.notes.append("The search index was of another ledger and was made anew.")
+            card = None
+        if rebuild:
+            card = None
+        self.embedder = embedder or (self._recorded(card) if card else default_embedder())
+        if card is None:
+            self._create()
+        elif (card.embedder, card.dimension) != (self.embedder.name, self.embedder.dimension):
+            raise self._mismatch(card)
+        else:
+            self._revision = card.revision
+
+    def _connect(self) -> Index:
+        if self._url is not None:
+            return open_server(self._url, self.ledger.id)
+        return open_memory() if self._folder is None else open_folder(self._folder)
+
+    def _replace(self, error: DamagedIndex) -> None:
+        """Put an empty index in the place of a damaged one."""
+        if self._folder is None:
+            raise StoreError(
+                f"The search index on the Chroma server does not answer as it should ({error}): check it, "
+                f"or leave the URL out to keep the index in the run folder."
+            ) from error
+        if self._index is not None:
+            self._index.close()
+        self._index = renew_folder(self._folder)
+        self.notes.append(f"The search index was damaged ({error}) and was made anew from the ledger.")
+
+    def _recorded(self, card: Card) -> Embedder:
+        """The embedder that made the index."""
+        try:
+            return get_embedder(card.embedder)
+        except (UnknownNameError, MissingPartError) as error:
+            raise StoreError(
+                f"The search index was made by the embedder {card.embedder!r}, which cannot be used here. "
+                f"{error} Or make the index anew: `{self._command('hashing')}`."
+            ) from error
+
+    def _mismatch(self, card: Card) -> StoreError:
+        mine = self.embedder
+        return StoreError(
+            f"The search index was made by the embedder {card.embedder!r} with {card.dimension} dimensions, "
+            f"but {mine.name!r} with {mine.dimension} was asked for: use the former, or make the index anew "
+            f"with `{self._command(mine.name)}`."
+        )
+
+    def _command(self, embedder: str) -> str:
+        run = self._folder.parent if self._folder is not None else "RUN"
+        return f"vitruvius principles reindex {run} --embedder {embedder}"
+
+    def _card(self) -> Card:
+        return Card(self.embedder.name, self.embedder.dimension, self.ledger.id, self._revision)
+
+    def _create(self) -> None:
+        self._revision = 0
+        self._used.create(self._card())
+
+    @property
+    def _used(self) -> Index:
+        if self._index is None:
+            raise StoreError("The store was closed: open it again.")
+        return self._index
+
+    # ---- keeping up with the ledger --------------------------------------------------------
+
+    def sync(self) -> int:
+        """Bring the index up to the ledger.
+
+        Returns:
+            The number of principles that were new or had changed.
+        """
+        index = self._used
+        revision, changed = self.ledger.changed(self._revision)
+        if revision == self._revision:
+            return 0
+        index.put({principle.id: self._entry(principle) for principle in changed}, self.embedder)
+        self._revision = revision
+        index.sign(self._card())
+        return len(changed)
+
+    def reindex(self) -> int:
+        """Make the index anew from the ledger.
+
+        Returns:
+            The number of principles in it.
+        """
+        self._create()
+        return self.sync()
+
+    def count(self) -> int:
+        """Number of principles in the index."""
+        return self._used.count()
+
+    def _entry(self, principle: Principle) -> tuple[str, dict[str, Any]]:
+        """Text and metadata of a principle."""
+        proposal = principle.proposal
+        text, operations = proposal.sentence, frozenset[str]()
+        try:
+            predicate = predicate_from_json(proposal.predicate)
+            operations = predicate.operations_named()
+            said = predicate.sentence()
+            text = text if said == text else f"{text}\n{said}"
+        except InvalidPredicateError as error:
+            self.notes.append(f"Principle {principle.id} is found by its sentence only: {error}")
+        metadata: dict[str, Any] = {
+            "space": proposal.space,
+            "task": proposal.task,
+            "status": principle.status.value,
+            "support": principle.evidence.n_for,
+        }
+        return text, metadata | {f"about {operation}": True for operation in operations}
+
+    # ---- asking ----------------------------------------------------------------------------
+
+    def search(
+        self,
+        text: str,
+        *,
+        space: str | None = None,
+        task: str | None = None,
+        status: PrincipleStatus | str | None = None,
+        about: str | None = None,
+        min_support: int = 0,
+        limit: int = 10,
+    ) -> list[Match]:
+        """Principles nearest in meaning to a text.
+
+        Args:
+            text: A question or a sentence.
+            space: Only those that speak of this space, "any" included.
+            task: Only those that speak of this task, "any" included.
+            status: Only those with this status.
+            about: Only those whose predicate names this operation, by its name or an alias.
+            min_support: Only those that at least so many measured architectures agree with.
+            limit: At most so many.
+
+        Returns:
+            The matches, best first; status and evidence as the ledger has them now.
+
+        Raises:
+            UserError: A limit below 1, or a text without content.
+            UnknownNameError: A space, task, status or operation that is not known.
+        """
+        if limit < 1:
+            raise UserError(f"The limit must be at least 1, not {limit}.")
+        if not text.strip():
+            raise UserError("Search needs a text: write what to look for, or use `principles list` for all.")
+        self.sync()
+        asked = Filters(space, task, status, about, min_support)
+        where = asked.where(self.ledger)
+        vectors = self.embedder.embed([text])
+        try:
+            nearest = self._used.nearest(vectors, where, limit)
+        except DamagedIndex as error:
+            self._replace(error)
+            self.reindex()
+            nearest = self._used.nearest(vectors, where, limit)
+        found = {p.id: p for p in self.ledger.principles(ids=[id for id, _ in nearest])}
+        return [Match(similarity, found[id]) for id, similarity in nearest if id in found]
+
+    # ---- housekeeping ----------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of the index and its folder; calling twice is allowed."""
+        if self._index is not None:
+            self._index.close()
+            self._index = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> Store:
+        """For `with`."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()

@@ -1,0 +1,64 @@
+"""`vitruvius tables`: benchmark tables, made from official files and looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command("import")
+def import_table(
+    file: Annotated[
+        Path, typer.Argument(help="NAS-Bench-201-v1_1-*.pth, or NATS-tss-v1_0-* (file or folder).")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The table to write.")] = Path("nasbench201.parquet"),
+) -> None:
+    """Turn an official benchmark file into a table, once; nothing in the file is executed."""
+    from rich.console import Console
+
+    from vitruvius.generator.evaluation.importers import import_official
+
+    with Console(stderr=True).status("reading") as status:
+        count = import_official(file, out, lambda done: status.update(f"{done:,} architectures read"))
+    typer.echo(f"wrote {count:,} architectures to {out}")
+    typer.echo(f"next: vitruvius tables show {out}")
+
+
+@app.command("show")
+def show_table(
+    file: Annotated[
+        Path | None, typer.Argument(help="A table, or a folder of tables; none: what is found.")
+    ] = None,
+) -> None:
+    """Data sets, rows, best scores and costs of a table (validation metrics only)."""
+    import numpy as np
+
+    from vitruvius.errors import TableError
+    from vitruvius.generator.evaluation.layouts import table_spaces
+    from vitruvius.generator.evaluation.table import Table
+    from vitruvius.generator.space import get_space
+
+    table, shown = Table(file), 0
+    reasons: list[str] = []
+    for name in table_spaces():
+        space = get_space(name)
+        try:
+            benches = [table.open(space, dataset) for dataset in table.datasets(space)]
+        except TableError as error:
+            reasons.append(str(error))
+            continue
+        for bench in benches:
+            found = bench.scores[np.isfinite(bench.scores)]
+            best = bench.metric.format(float(found.max())) if len(found) else "none"
+            costs = [name for name in bench.costs(space.enumerate()[:1]) if "[" not in name]
+            costs += [f"latency on {', '.join(bench.devices)}"] if bench.devices else []
+            typer.echo(f"{name}/{bench.dataset}: {len(found):,} of {space.size:,} keys")
+            typer.echo(f"  {bench.metric.name}, {bench.fidelity}, best {best}; data {bench.fingerprint}")
+            typer.echo(f"  costs known: {', '.join(costs) or 'none'}")
+            shown += 1
+    if not shown:
+        raise TableError(reasons[0] if reasons else f"{str(file)!r} holds no scores of a known benchmark.")

@@ -1,0 +1,1 @@
+"""What tests of Vitruvius, and of your own parts for it, are made of."""

@@ -1,0 +1,217 @@
+"""The session: budget, honesty, resume, ask and tell."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vitruvius.agents.candidates import open_due
+from vitruvius.agents.options import Options
+from vitruvius.agents.session import Session
+from vitruvius.errors import BudgetError, RunBusyError, SettingsError, TargetLeakError, UserError
+from vitruvius.generator.evaluation.manual import Manual
+from vitruvius.generator.evaluation.task import Task
+from vitruvius.knowledge.ledger import Ledger
+
+SMALL: dict[str, Any] = {
+    "proposer": "ngram", "finetune_every": 0, "source_size": 40, "pool": 32, "local": 32, "reflect_every": 10,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cora() -> Task:
+    return Task("nasbench-graph/cora")
+
+
+@pytest.fixture
+def session(cora: Task, tmp_path: Path) -> Iterator[Session]:
+    with Session(cora, tmp_path / "run", sources=[cora.sibling("citeseer")], **SMALL) as session:
+        yield session
+
+
+def facts(ledger: Ledger) -> dict[str, Any]:
+    """Everything a ledger holds, without times."""
+
+    def timeless(data: Any) -> Any:
+        if isinstance(data, dict):
+            return {k: timeless(v) for k, v in data.items() if k != "seconds"}
+        return data
+
+    kept = [e for e in ledger.events("session") if e.kind not in ("timing", "plan")]
+    return {
+        "learned": [(x.measurement, x.batch, x.share, x.counted) for x in ledger.learned("session")],
+        "events": [(e.kind, e.number, timeless(e.data)) for e in kept],
+        "principles": [(p, len(ledger.history(p.id))) for p in ledger.principles(session="session")],
+    }
+
+
+def test_run_spends_exactly_the_budget_and_finds_the_best_of_what_it_saw(session: Session) -> None:
+    best = session.run(25)
+    curve = session.curve()
+    assert len(curve) == 25
+    assert len({m.id for m in curve}) == 25
+    assert best.measurement.score == max(m.score or 0 for m in curve)
+    assert best.architecture.key in str(best)
+
+
+def test_running_again_continues_and_running_less_does_nothing(session: Session) -> None:
+    session.run(15)
+    first = session.curve()
+    session.run(15)
+    assert session.curve() == first
+    session.run(20)
+    assert session.curve()[:15] == first and len(session.curve()) == 20
+
+
+def test_open_share_is_at_least_what_is_promised(session: Session) -> None:
+    session.run(30)
+    shares = [x.share for x in session.journal.learned()]
+    assert shares[:10] == ["initial"] * 10
+    assert shares.count("open") >= 5
+
+
+@pytest.mark.parametrize(("evaluations", "expected"), [(50, 5), (100, 10), (12, 2), (200, 20)])
+def test_open_share_is_spread_over_the_session(evaluations: int, expected: int) -> None:
+    options, counted, opened, history = Options(), 10, 0, []
+    while counted < evaluations:
+        size = min(5, evaluations - counted)
+        due = open_due(options, counted, evaluations, opened, size)
+        opened, counted = opened + due, counted + size
+        history.append(due)
+    assert opened == expected
+    assert max(history) <= min(5, 1 + expected)
+
+
+def test_batches_are_in_the_ledger_before_they_are_measured(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    real = type(session.task.bench).measure
+
+    def measure(bench: Any, architectures: Any, *, seed: int = 0) -> Any:
+        last = session.journal.last("batch")
+        seen.append(last is not None and all(a.key in last[1]["keys"] for a in architectures))
+        return real(bench, architectures, seed=seed)
+
+    session.learn_sources()
+    monkeypatch.setattr(type(session.task.bench), "measure", measure)
+    session.run(15)
+    assert seen and all(seen)
+
+
+def test_the_same_seed_gives_the_same_session(cora: Task, tmp_path: Path) -> None:
+    runs: list[dict[str, Any]] = []
+    for name in ("a", "b"):
+        with Session(cora, tmp_path / name, sources=[cora.sibling("citeseer")], **SMALL) as one:
+            one.run(20)
+            runs.append(facts(one.ledger))
+    assert runs[0] == runs[1]
+    with Session(cora, tmp_path / "c", sources=[cora.sibling("citeseer")], seed=1, **SMALL) as other:
+        other.run(20)
+        assert facts(other.ledger)["learned"] != runs[0]["learned"]
+
+
+def _run_child(folder: Path, writes: int) -> subprocess.CompletedProcess[str]:
+    script = Path(__file__).with_name("killable.py")
+    return subprocess.run(
+        [sys.executable, str(script), str(folder), "20", str(writes)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_any_write_and_resumed_gives_the_same_facts(tmp_path: Path) -> None:
+    whole = _run_child(tmp_path / "whole", 0)
+    assert whole.returncode == 0, whole.stderr
+    writes = int(whole.stdout.split()[-1])
+    assert writes > 30
+    expected = facts(Ledger(tmp_path / "whole" / "ledger.db"))
+    for kill in sorted({2, 6, 12, 18, 24, writes // 2, writes - 8, writes - 3}):
+        folder = tmp_path / f"killed{kill}"
+        assert _run_child(folder, kill).returncode == -9
+        resumed = _run_child(folder, 0)
+        assert resumed.returncode == 0, resumed.stderr
+        assert facts(Ledger(folder / "ledger.db")) == expected, f"killed after write {kill}"
+
+
+def test_other_settings_are_told_apart(cora: Task, tmp_path: Path) -> None:
+    with Session(cora, tmp_path / "run", **SMALL):
+        pass
+    with pytest.raises(SettingsError, match=r"batch was 5 and is now 3"):
+        Session(cora, tmp_path / "run", batch=3, **SMALL)
+
+
+def test_a_folder_in_use_is_refused(session: Session, cora: Task) -> None:
+    with pytest.raises(RunBusyError, match="process"):
+        Session(cora, session.path, sources=[cora.sibling("citeseer")], **SMALL)
+
+
+def test_the_target_is_refused_as_source(cora: Task, tmp_path: Path) -> None:
+    with pytest.raises(TargetLeakError, match="nasbench-graph/cora"):
+        Session(cora, tmp_path / "run", sources=[cora.sibling("cora")])
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_and_wrong_settings(cora: Task) -> None:
+    with pytest.raises(SettingsError, match="Did you mean 'batch'"):
+        Session(cora, batches=3)
+    with pytest.raises(SettingsError, match="open_share = 2"):
+        Session(cora, open_share=2)
+
+
+def test_a_budget_below_the_initial_design_is_refused(session: Session) -> None:
+    with pytest.raises(BudgetError, match="initial design of 10"):
+        session.run(5)
+
+
+def test_ask_and_tell(cora: Task) -> None:
+    task = Task("nasbench-graph", evaluator=Manual(metric="accuracy", unit="fraction"))
+    with Session(task, **SMALL) as session:
+        for n in (4, 6, 3):
+            asked = session.ask(n)
+            assert asked == session.ask(n), "asking again before telling gives the same"
+            for architecture in asked:
+                score = next(iter(cora.bench.measure([architecture]))).score
+                session.tell(architecture, score)
+        assert len(session.curve()) == 13
+        assert session.best().measurement.score == max(m.score or 0 for m in session.curve())
+        with pytest.raises(UserError, match="not a finite number"):
+            session.tell(asked[0], float("nan"))
+        with pytest.raises(UserError, match=r"session\.ask"):
+            session.run(20)
+
+
+def test_a_failed_evaluation_is_remembered_and_not_counted() -> None:
+    task = Task("nasbench-graph", evaluator=Manual())
+    with Session(task, **SMALL) as session:
+        first, second, *_ = session.ask(5)
+        session.tell(first, None, reason="out of memory")
+        session.tell(second, 0.5)
+        assert [m.id for m in session.curve()] == [second.id]
+        assert [x.measurement.reason for x in session.journal.learned() if not x.measurement.ok] == [
+            "out of memory"
+        ]
+
+
+def test_smaller_is_better(tmp_path: Path) -> None:
+    task = Task("nasbench-graph", evaluator=Manual(metric="loss", maximize=False))
+    with Session(task, **SMALL) as session:
+        for architecture, score in zip(session.ask(4), (3.0, 1.0, 2.0, 4.0), strict=True):
+            session.tell(architecture, score)
+        assert session.best().measurement.score == 1.0
+
+
+def test_compare_runs_the_baselines_once_at_equal_budget(session: Session) -> None:
+    session.run(12)
+    curves = session.compare(12)
+    assert {name: len(curve) for name, curve in curves.items()} == {
+        "random search": 12, "regularised evolution": 12,
+    }  # fmt: skip
+    assert session.compare(12) == curves
