@@ -22,6 +22,8 @@ from vitruvius.prompts.library import Message, Template
 MOST_REPLY = 20_000
 """Characters of a reply that are kept in the record."""
 RETRIES = 2
+BACKOFF = 1.0
+"""Seconds before the first retry, doubled for the second, where the endpoint does not say how long."""
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 _SECRET_TEXT = re.compile(
     r"\b(?:sk|pk|hf|gsk|xai)[-_][A-Za-z0-9_\-*]{6,}|(?i:bearer)\s+\S+|(?<=://)[^/\s@]+(?=@)"
@@ -105,7 +107,7 @@ class Asker:
             self.failures.append(answer)
             if answer.text:
                 return answer.text
-            delay = answer.wait if answer.wait is not None else float(2**attempt)
+            delay = answer.wait if answer.wait is not None else BACKOFF * 2**attempt
             if not answer.transient or attempt == RETRIES:
                 return None
             if delay >= self._left():

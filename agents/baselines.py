@@ -17,7 +17,7 @@ from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.space import Architecture, Choices, SearchSpace
 
 POPULATION, TOURNAMENT = 30, 10
-"""Regularised evolution for budgets around 100; at fewer than 60 evaluations the population is half the budget."""
+"""Of regularised evolution, for budgets near 100; below 60 evaluations the population is half the budget."""
 PATIENCE = 200
 """Tries for each evaluation after which a space counts as used up."""
 

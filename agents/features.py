@@ -55,8 +55,9 @@ def extract(space: SearchSpace, choices: Choices) -> Features:
 def distances(left: Features, right: Features) -> NDArray[np.float64]:
     """Distances by decision, then by histogram: (G, n, m), none of them negative."""
     unequal = (left.choices.T[:, :, None] != right.choices.T[:, None, :]).astype(np.float64)
-    apart = [cdist(a, b, "cityblock") for a, b in zip(left.histograms, right.histograms, strict=True)]
-    return np.concatenate([unequal, np.stack(apart)])
+    pairs = zip(left.histograms, right.histograms, strict=True)
+    apart = np.array([cdist(a, b, "cityblock") for a, b in pairs], dtype=np.float64)
+    return np.concatenate([unequal, apart])
 
 
 def _histogram(patterns: NDArray[np.int64]) -> Histogram:

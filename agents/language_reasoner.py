@@ -15,6 +15,7 @@ from vitruvius.agents.reasoner import Brief, Reflection
 from vitruvius.agents.replies import Refusal, parse_reply, predicate_pattern, reply_schema
 from vitruvius.errors import TemplateError, VitruviusError
 from vitruvius.prompts.library import Message, Template, find
+from vitruvius.prompts.quoting import quote
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -168,12 +169,11 @@ class LanguageReasoner:
         """The one repair turn: the conversation so far, and what was wrong."""
         limit = min(len(problems), inputs["limit"] - len(admission.proposals))
         told = [{"item": p.item, "reason": p.detail} for p in problems[: inputs["limit"]]]
-        said = asker.calls[-1].reply[:4000]
+        said = quote(asker.calls[-1].reply[:4000])  # as data: it may hold control tokens of the chat format
         values = {
             **inputs,
             "problems": told,
             "limit": max(limit, 1),
-            "space": describe_space(admission.space),
         }
         turn = [Message("assistant", said or "{}"), *_rendered(self._templates["repair"], values)]
         self._turn("repair", asker, [*messages, *turn], admission, max(limit, 1), reflection)

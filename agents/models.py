@@ -119,9 +119,12 @@ def _openai(spec: str, model: str, reply_tokens: int, seconds: float) -> Chat:
             f"{spec} needs a key: set OPENAI_API_KEY, or set OPENAI_BASE_URL to an endpoint that needs none."
         )
 
+    clients: list[httpx.Client] = []
+
     def connect() -> BaseChatModel:
         from langchain_openai import ChatOpenAI
 
+        clients.append(_bounded_client(seconds, trust_env=True))
         # Retries are ours (`asking`): they keep to the time limit and are counted.
         return ChatOpenAI(
             model=model,
@@ -130,10 +133,11 @@ def _openai(spec: str, model: str, reply_tokens: int, seconds: float) -> Chat:
             max_completion_tokens=reply_tokens,
             timeout=seconds,
             max_retries=0,
-            http_client=_bounded_client(seconds, trust_env=True),
+            http_client=clients[-1],
         )
 
-    return Chat(spec, connect, structured={"method": "json_schema", "strict": True})
+    structured = {"method": "json_schema", "strict": True}
+    return Chat(spec, connect, lambda: _close(clients), structured)
 
 
 def _vllm(
@@ -146,6 +150,7 @@ def _vllm(
     else:
         _check_folder(spec, model)
     servers: list[VLLMServer] = []
+    clients: list[httpx.Client] = []
 
     def connect() -> BaseChatModel:
         from langchain_openai import ChatOpenAI
@@ -160,6 +165,7 @@ def _vllm(
             on_line(f"starting vLLM for {spec} (on a CPU this takes about 40 s)")
         server.start()
         servers.append(server)
+        clients.append(_bounded_client(seconds, trust_env=False))
         return ChatOpenAI(
             model=server.served_name,
             base_url=server.url,
@@ -168,10 +174,11 @@ def _vllm(
             max_completion_tokens=reply_tokens,
             timeout=seconds,
             max_retries=0,
-            http_client=_bounded_client(seconds, trust_env=False),
+            http_client=clients[-1],
         )
 
     def close() -> None:
+        _close(clients)
         while servers:
             servers.pop().stop()
 
@@ -194,6 +201,11 @@ def _other(spec: str, reply_tokens: int, seconds: float) -> Chat:
     return Chat(spec, lambda: model)
 
 
+def _close(clients: list[httpx.Client]) -> None:
+    while clients:
+        clients.pop().close()
+
+
 def _check_folder(spec: str, model: str) -> None:
     folder = Path(model).expanduser()
     if not folder.is_dir():
@@ -211,8 +223,8 @@ def _check_folder(spec: str, model: str) -> None:
         raise CheckpointError(f"{spec!r}: {settings} cannot be read: {error}.") from error
     if not told:
         raise CheckpointError(
-            f"{spec!r}: the tokenizer in {folder} has no chat template, so it cannot be chatted with; take an "
-            "instruction-tuned model, or save a template as chat_template.jinja there."
+            f"{spec!r}: the tokenizer in {folder} has no chat template, so it cannot be chatted with; take "
+            "an instruction-tuned model, or save a template as chat_template.jinja there."
         )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr, ndtri
 
 from vitruvius.agents.features import Features, distances, extract
-from vitruvius.agents.surrogate import GaussianProcess
+from vitruvius.agents.surrogate import GaussianProcess, prior_weights
 from vitruvius.errors import UserError
 from vitruvius.generator.space import Choices, SearchSpace
 
@@ -100,8 +100,10 @@ class Selector:
         both = extract(self.space, np.concatenate([measured, pool]))
         known, candidates = both.take(slice(None, len(measured))), both.take(slice(len(measured), None))
         targets = normal_scores(scores)
-        process = GaussianProcess.fit(distances(known, known), targets, measured.shape[1])
-        return _believe(process, known, candidates, targets, bonus, k, rng)
+        across = distances(known, candidates)
+        prior = prior_weights(across.mean(axis=(1, 2)), measured.shape[1])
+        process = GaussianProcess.fit(distances(known, known), targets, prior)
+        return _believe(process, across, candidates, targets, bonus, k, rng)
 
 
 def normal_scores(scores: NDArray[np.float64]) -> Array:
@@ -114,7 +116,7 @@ def normal_scores(scores: NDArray[np.float64]) -> Array:
 
 def _believe(
     process: GaussianProcess,
-    known: Features,
+    across: Array,
     candidates: Features,
     targets: Array,
     bonus: Array,
@@ -122,7 +124,7 @@ def _believe(
     rng: np.random.Generator,
 ) -> Selection:
     """Choose one by one, each time believing what was predicted of those before."""
-    white = process.whiten(process.covariance(distances(known, candidates)))
+    white = process.whiten(process.covariance(across))
     half = process.whiten(targets[:, None])[:, 0]
     mean = half @ white
     variance = np.maximum(2.0 - (white * white).sum(axis=0), 1e-9)

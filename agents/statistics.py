@@ -35,8 +35,8 @@ SMALLEST = 0.05
 """Least difference of mean quantile that is proposed."""
 SAME = 0.7
 """Predicates that correlate more than this, in absolute value, say the same."""
-PAIRED = 14
-"""How many of the strongest predicates are joined into pairs."""
+PAIRED = 12
+"""How many of the strongest predicates that help, and of those that hurt, are joined into pairs."""
 GAIN = 0.03
 """What a pair must add to the cautious effect of either part."""
 
@@ -193,17 +193,10 @@ def _with_pairs(
     found: _Contrasts, populations: Sequence[Population], seen: Sequence[Observations]
 ) -> _Contrasts:
     """The contrasts, and those of pairs that add something to both of their parts."""
-    strong: list[int] = []
-    for i in np.argsort(-found.cautious, kind="stable"):
-        if (
-            len(strong) < PAIRED
-            and found.mean[i] > 0
-            and _different(found.holds[i], found.holds[strong], SAME)
-        ):
-            strong.append(int(i))
-    joins = [
-        (i, j) for i, j in combinations(strong, 2) if (found.holds[i] & found.holds[j]).any()
-    ]  # two that never hold together make no pair
+    joins: list[tuple[int, int]] = []
+    for sign in (1.0, -1.0):
+        joins += combinations(_strongest(found, sign), 2)
+    joins = [(i, j) for i, j in joins if (found.holds[i] & found.holds[j]).any()]
     if not joins:
         return found
     conjunctions = [
@@ -223,6 +216,16 @@ def _with_pairs(
         np.append(found.error, pairs.error[gains]),
         np.append(found.p, pairs.p[gains]),
     )
+
+
+def _strongest(found: _Contrasts, sign: float) -> list[int]:
+    """The first in rank whose effect has this sign and that say different things."""
+    strong: list[int] = []
+    for i in np.argsort(-found.cautious, kind="stable").tolist():
+        new = found.mean[i] * sign > 0 and _different(found.holds[i], found.holds[strong], SAME)
+        if new and len(strong) < PAIRED:
+            strong.append(i)
+    return strong
 
 
 def _discovered(p: Floats, level: float) -> Mask:

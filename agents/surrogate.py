@@ -29,21 +29,20 @@ STEPS = 30
 """Most steps of the optimiser: enough at every size that was tried."""
 
 
-def prior_weights(distances: Array, decisions: int) -> Array:
+def prior_weights(typical: Array, decisions: int) -> Array:
     """Median of each weight under its prior: (G,).
 
-    The decisions together and each histogram get equal shares of `TOTAL`; histograms are measured in
-    their own mean distance, a decision in units of its own.
+    The decisions together and each histogram get equal shares of `TOTAL`; a histogram is measured in its
+    typical distance, all decisions alike in their sum.
 
     Args:
-        distances: (G, n, n) distances among what was measured, the decisions' first.
+        typical: (G,) mean of each distance between architectures that may occur, the decisions' first.
         decisions: How many of them belong to decisions.
     """
-    n, families = distances.shape[1], len(distances) - decisions + 1
-    means = distances.sum(axis=(1, 2)) / max(n * (n - 1), 1)
-    weights = np.empty(len(distances))
-    weights[:decisions] = TOTAL / families / max(float(means[:decisions].sum()), 1e-3)
-    weights[decisions:] = TOTAL / families / np.maximum(means[decisions:], 1e-3)
+    share = TOTAL / (len(typical) - decisions + 1)
+    weights = np.empty(len(typical))
+    weights[:decisions] = share / max(float(typical[:decisions].sum()), 1e-3)
+    weights[decisions:] = share / np.maximum(typical[decisions:], 1e-3)
     return weights
 
 
@@ -66,9 +65,15 @@ class GaussianProcess:
     solved: Array
 
     @staticmethod
-    def fit(distances: Array, targets: Array, decisions: int) -> GaussianProcess:
-        """Fit to distances (G, n, n) and targets (n,) of mean near 0 and variance near 1."""
-        prior = np.append(np.log(prior_weights(distances, decisions)), np.log(NOISE))
+    def fit(distances: Array, targets: Array, prior_weights: Array) -> GaussianProcess:
+        """Fit to what was measured.
+
+        Args:
+            distances: (G, n, n) distances among what was measured.
+            targets: (n,) values of mean near 0 and variance near 1.
+            prior_weights: (G,) median of each weight under its prior.
+        """
+        prior = np.log(np.append(prior_weights, NOISE))
         bounds = [(p - 6.0, p + 4.0) for p in prior]
         found = minimize(
             _loss, prior, args=(distances, targets, prior), jac=True, method="L-BFGS-B",
@@ -76,7 +81,7 @@ class GaussianProcess:
         )  # fmt: skip
         weights, noise = np.exp(found.x[:-1]), float(np.exp(found.x[-1]))
         covariance = 1.0 + _kernel(weights, distances) + noise * np.eye(len(targets))
-        factor = np.linalg.cholesky(covariance)
+        factor: Array = np.linalg.cholesky(covariance).astype(np.float64)
         half = solve_triangular(factor, targets, lower=True)
         solved = solve_triangular(factor.T, half, lower=False)
         scale = float(half @ half + 1.0) / (len(targets) + 1.0)
@@ -92,7 +97,8 @@ class GaussianProcess:
 
 
 def _kernel(weights: Array, distances: Array) -> Array:
-    return np.exp(-np.tensordot(weights, distances, axes=1))
+    similar: Array = np.exp(-np.tensordot(weights, distances, axes=1))
+    return similar
 
 
 def _loss(point: Array, distances: Array, targets: Array, prior: Array) -> tuple[float, Array]:

@@ -29,7 +29,8 @@ def commit() -> str:
 
 def device() -> str:
     """The machine, as far as timings depend on it."""
-    return f"{platform.machine()} {platform.system()} {os.cpu_count()} cores, Python {platform.python_version()}"
+    python = platform.python_version()
+    return f"{platform.machine()} {platform.system()} {os.cpu_count()} cores, Python {python}"
 
 
 def print_record(

@@ -69,7 +69,8 @@ def read_card(folder: Path, kind: str) -> dict[str, Any]:
         raise CheckpointError(f"{folder} holds a {found!r}, but a {kind!r} was expected.")
     if card.get("format") != FORMAT:
         raise CheckpointError(
-            f"{folder} was written in format {card.get('format')}, this version reads format {FORMAT}. {_mend(folder)}"
+            f"{folder} was written in format {card.get('format')}, this version reads format {FORMAT}. "
+            f"{_mend(folder)}"
         )
     files = card.get("files")
     if not isinstance(files, dict) or not files:

@@ -78,8 +78,8 @@ class Codec:
             )
         if not self.space.in_range(rows).all():
             raise InvalidArchitectureError(
-                f"A row has a choice that {self.space.name} does not have: choices go from 0 to one less than "
-                f"{self.space.cardinalities.tolist()}."
+                f"A row has a choice that {self.space.name} does not have: choices go from 0 to one less "
+                f"than {self.space.cardinalities.tolist()}."
             )
         found = np.empty((len(rows), self.length), dtype=np.int16)
         for start in range(0, len(rows), batch):

@@ -13,15 +13,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
@@ -32,83 +31,12 @@ from vitruvius.generator.codes import Codec
 from vitruvius.generator.corpus_training import LanguageModelSettings, Progress, fit
 from vitruvius.generator.proposers.base import Codes
 from vitruvius.generator.training import architectures_of
+from vitruvius.generator.vocabulary import BANDS, SPECIAL, Vocabulary
 
 HEAD_DIMS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """Head sizes that vLLM's attention has on the CPU; 16 fails there."""
 
-BANDS = 10
-SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>", "<any>", *(f"<q{band}>" for band in range(BANDS)))
-_CORPUS = "corpus.safetensors"
-
-
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """Token ids of a checkpoint.
-
-    Attributes:
-        bos: First token of each sequence.
-        eos: Last token.
-        pad: Never read.
-        unconditional: `<any>`.
-        bands: `<q0>` to `<q9>`.
-        codes: `<c0>` to `<c{K-1}>`.
-    """
-
-    bos: int
-    eos: int
-    pad: int
-    unconditional: int
-    bands: tuple[int, ...]
-    codes: tuple[int, ...]
-
-    @classmethod
-    def load(cls, folder: Path) -> Vocabulary:
-        """Read the ids from a checkpoint's tokenizer.
-
-        Raises:
-            CheckpointError: No tokenizer, or one without our tokens.
-        """
-        try:
-            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:  # the library raises nothing narrower
-            raise CheckpointError(f"The tokenizer in {folder} cannot be read: {error}.") from error
-        return cls.of(tokenizer, str(folder))
-
-    @classmethod
-    def of(cls, tokenizer: Tokenizer, where: str = "the tokenizer") -> Vocabulary:
-        """Read the ids from a tokenizer."""
-        ids = tokenizer.get_vocab(with_added_tokens=True)
-        missing = [token for token in (*SPECIAL, "<c0>") if token not in ids]
-        if missing:
-            raise CheckpointError(
-                f"{where} is no code language model: its tokenizer lacks {', '.join(missing[:5])}. "
-                "Train one, or adapt the checkpoint to a codec first."
-            )
-        codes: list[int] = []
-        while (found := ids.get(f"<c{len(codes)}>")) is not None:
-            codes.append(found)
-        bands = tuple(ids[f"<q{band}>"] for band in range(BANDS))
-        return cls(ids["<bos>"], ids["<eos>"], ids["<pad>"], ids["<any>"], bands, tuple(codes))
-
-    def prompt(self, quantile: int | None) -> list[int]:
-        """The tokens before the first code.
-
-        Raises:
-            UserError: The band is not one of 0 to 9.
-        """
-        if quantile is None:
-            return [self.bos, self.unconditional]
-        if not 0 <= quantile < BANDS:
-            raise UserError(f"quantile is {quantile}, but bands go from 0 (worst tenth) to 9 (best tenth).")
-        return [self.bos, self.bands[quantile]]
-
-    def sequences(self, codes: Codes, quantiles: NDArray[np.int8]) -> torch.Tensor:
-        """Token ids of codes (n, L) under bands (n,), -1 for none: (n, L + 3)."""
-        table = np.array([self.unconditional, *self.bands], dtype=np.int64)
-        ids = np.empty((len(codes), codes.shape[1] + 3), dtype=np.int64)
-        ids[:, 0], ids[:, 1], ids[:, -1] = self.bos, table[quantiles + 1], self.eos
-        ids[:, 2:-1] = np.array(self.codes)[codes]
-        return torch.from_numpy(ids)
+_CORPUS = "corpus.npz"  # not .safetensors: vLLM takes every such file in a folder for weights
 
 
 def new_tokenizer(codebook_size: int) -> PreTrainedTokenizerFast:
@@ -131,8 +59,8 @@ def new_model(vocabulary_size: int, settings: LanguageModelSettings, seed: int) 
     head = settings.hidden // settings.heads
     if head * settings.heads != settings.hidden or head not in HEAD_DIMS:
         raise UserError(
-            f"hidden {settings.hidden} over {settings.heads} heads gives heads of {settings.hidden / settings.heads:g}, "
-            f"but vLLM serves heads of {', '.join(map(str, HEAD_DIMS))}."
+            f"hidden {settings.hidden} over {settings.heads} heads gives heads of "
+            f"{settings.hidden / settings.heads:g}, but vLLM serves {', '.join(map(str, HEAD_DIMS))}."
         )
     config = LlamaConfig(
         vocab_size=vocabulary_size,
@@ -298,9 +226,9 @@ def read_corpus(folder: Path) -> dict[str, NDArray[Any]]:
         CheckpointError: The checkpoint has no corpus.
     """
     try:
-        corpus = load_file(folder / _CORPUS)
-        return {"codes": corpus["codes"], "quantiles": corpus["quantiles"]}
-    except (OSError, KeyError, SafetensorError) as error:
+        with np.load(folder / _CORPUS, allow_pickle=False) as corpus:
+            return {"codes": corpus["codes"], "quantiles": corpus["quantiles"]}
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
         raise CheckpointError(f"The corpus of {folder} cannot be read: {error}.") from error
 
 
@@ -314,7 +242,7 @@ def publish(
         with quiet():
             model.save_pretrained(fresh)
             tokenizer.save_pretrained(fresh)
-        save_file({name: np.ascontiguousarray(array) for name, array in corpus.items()}, fresh / _CORPUS)
+        np.savez(fresh / _CORPUS, codes=corpus["codes"], quantiles=corpus["quantiles"])
         written = {
             key: value
             for key, value in card.items()

@@ -18,9 +18,10 @@ from vitruvius.errors import CheckpointError
 from vitruvius.generator.cards import read_card, seal
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.corpus_training import LanguageModelSettings
-from vitruvius.generator.language_model import Vocabulary, train_language_model
+from vitruvius.generator.language_model import train_language_model
 from vitruvius.generator.space import SearchSpace, get_space
 from vitruvius.generator.training import CodecSettings, Progress, train_codec
+from vitruvius.generator.vocabulary import Vocabulary
 
 _VERSION = 1  # raised when training changes in a way that the settings do not show
 _HELD_OUT = 0.9  # share of ids that the codec for the figures sees

@@ -44,7 +44,7 @@ class CodecSettings:
     commitment: float = 0.25
     check: int = 50
     enough: float = 0.9999
-    patience: int = 3
+    patience: int = 2
     sample: int = 50_000
 
 

@@ -83,7 +83,7 @@ def _features(text: str) -> Iterator[tuple[str, float]]:
         padded = f"<{word}>"
         pieces = [padded[start : start + 4] for start in range(max(len(padded) - 3, 1))]
         for piece in pieces:
-            yield f"c {piece}", 0.7 / len(pieces) ** 0.5
+            yield f"c {piece}", 1.0 / len(pieces) ** 0.5
     for first, second in pairwise(words):
         yield f"p {first} {second}", 0.5
 

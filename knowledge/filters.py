@@ -90,8 +90,9 @@ def status_named(name: str) -> PrincipleStatus:
     Raises:
         UnknownNameError: No such status.
     """
-    if name not in list(PrincipleStatus):
-        raise unknown_name("status", name, PrincipleStatus)
+    allowed = [status.value for status in PrincipleStatus]
+    if name not in allowed:
+        raise unknown_name("status", name, allowed)
     return PrincipleStatus(name)
 
 

@@ -205,7 +205,7 @@ class _Parser:
         if self.now.text != "=":
             self._refuse("'=' and a choice")
         self.place += 1
-        return self._build(Choice, decision=decision, among=self._names(numbers=True))
+        return self._build(Choice, decision=decision, among=self._names())
 
     def _bound(self) -> AnyPredicate:
         token = self._take()
@@ -238,17 +238,18 @@ class _Parser:
             self._refuse("a number")
         return self._take()
 
-    def _names(self, numbers: bool = False) -> tuple[str, ...]:
-        names = [self._name("a name", numbers)]
+    def _names(self) -> tuple[str, ...]:
+        names = [self._name("a name", numbers=True)]
         while self._is("|"):
             self.place += 1
-            names.append(self._name("a name", numbers))
+            names.append(self._name("a name", numbers=True))
         return tuple(names)
 
-    def _name(self, expected: str, numbers: bool = False) -> str:
+    def _name(self, expected: str, *, numbers: bool = False) -> str:
         token = self.now
         plain = token.kind == "word" and is_word(token.text)
-        if not (plain or token.kind == "quoted" or (numbers and token.kind == "number")):
+        digits = token.kind == "number" and token.text.isdigit()
+        if not (plain or token.kind == "quoted" or (numbers and digits)):
             reserved = token.kind == "word" and token.text.lower() in KEYWORDS
             self._refuse(f"{expected} (quote {token.text} to use it as a name)" if reserved else expected)
         return self._take().value

@@ -42,6 +42,8 @@ class PruneSettings:
         hard_low: A principle cuts when its effect, in its direction, is at least this even at the lower
             end of the interval.
         least_cut: A cut that removes less than this share of what is left is not worth making.
+        largest_cut: Nor may one principle remove more than this: an effect on the mean says little about the
+            best of what would be lost.
         sharpness: An architecture against every principle weighs exp(-sharpness).
     """
 
@@ -49,8 +51,9 @@ class PruneSettings:
     open_minimum: int = 5
     smallest_share: float = 0.01
     per_remaining: int = 20
-    hard_low: float = 0.10
+    hard_low: float = 0.05
     least_cut: float = 0.01
+    largest_cut: float = 0.5
     sharpness: float = 3.0
 
     def open_draws(self, evaluations: int) -> int:
@@ -253,7 +256,8 @@ def prune(
         if term.strength < settings.hard_low:
             break
         left = inside & term.follows(everything)
-        if left.mean() >= least and left.sum() <= (1.0 - settings.least_cut) * inside.sum():
+        removed = 1.0 - left.sum() / inside.sum()
+        if left.mean() >= least and settings.least_cut <= removed <= settings.largest_cut:
             inside, terms[at] = left, replace(term, hard=True)
     return Restriction(space.name, tuple(terms), float(inside.mean()), settings.sharpness)
 

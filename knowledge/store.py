@@ -104,7 +104,7 @@ class Store:
                 raise
             self.throwaway, self._folder = True, None
             self.notes.append(
-                f"The search index {folder} is in use by {lock.holder()}: one in memory was made for this time."
+                f"The search index {folder} is in use by {lock.holder()}: one was made in memory for now."
             )
 
     # ---- opening ---------------------------------------------------------------------------

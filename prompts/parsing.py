@@ -166,7 +166,7 @@ def _read_front_matter(source: str, parsed: Parsed, found: list[tuple[int, str]]
     try:
         root = yaml.compose(source, Loader=yaml.SafeLoader)
         values: Any = yaml.safe_load(source)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
         found.append((mark.line + 2 if mark else 1, f"the front matter is not YAML: {reason}"))
@@ -202,10 +202,11 @@ def _take_values(
         parsed.inputs = tuple(cast("list[str]", inputs))
     else:
         found.append((places["inputs"], "inputs must be a list of names, for example [space, top]"))
-    if reply in REPLIES:
-        parsed.reply = str(reply)
+    if isinstance(reply, str) and reply in REPLIES:
+        parsed.reply = reply
     else:
-        found.append((places["reply"], str(unknown_name("reply", str(reply), REPLIES))))
+        given = reply[:60] if isinstance(reply, str) else type(reply).__name__
+        found.append((places["reply"], str(unknown_name("reply", given, REPLIES))))
     if isinstance(version, str | int | float) and not isinstance(version, bool):
         parsed.version = str(version)
     else:
@@ -232,7 +233,8 @@ def _split(lines: list[str], start: int, found: list[tuple[int, str]]) -> Iterat
         found.append((len(lines), "the body needs a line 'user:' and text after it"))
     elif roles[-1] != "user":
         found.append((marks[-1][0] + 1, "the last part must be 'user:'"))
-    for (n, role), end in zip(marks, [n for n, _ in marks[1:]] + [len(lines)], strict=True):
+    ends = [n for n, _ in marks[1:]] + [len(lines)]
+    for (n, role), end in zip(marks, ends, strict=False):
         if role == "system" and n != marks[0][0]:
             found.append((n + 1, "'system:' may stand only once, as the first part"))
         source = "\n".join(lines[n + 1 : end])

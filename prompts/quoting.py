@@ -39,8 +39,8 @@ def quote(text: str) -> str:
         text: Anything.
 
     Returns:
-        The text with one kind of line break, without invisible characters, with U+2039 for each "<" that could
-        open or close a tag, and with "| " before each line that reads like a role. Quoting twice changes
+        The text with one kind of line break, without hidden characters, with U+2039 for each "<" that could
+        close a tag, and with "| " before each line that reads like a role. Quoting twice changes
         nothing more.
     """
     text = _BREAKS.sub("\n", text)

@@ -120,10 +120,10 @@ def test_the_command_exports_the_best_of_a_run(tmp_path: Path):
     assert "images of 1 x 8 x 8, 10 classes" in card
 
     code, output, error = invoke(
-        str(run), "--architecture", EMPTY.key, "--to", str(tmp_path / "other"), "--width", "4"
+        str(run), "--architecture", EMPTY.key, "--to", str(tmp_path / "other"), "--width", "6"
     )
     assert code == 0, error
-    assert "4 channels in the first stage" in (tmp_path / "other" / "card.md").read_text()
+    assert "6 channels in the first stage" in (tmp_path / "other" / "card.md").read_text()
 
 
 def test_the_command_says_what_it_cannot_do(tmp_path: Path):

@@ -199,7 +199,11 @@ def run_lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     """Check the layers of a copy of the project."""
     environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
     return subprocess.run(
-        [BIN / "lint-imports", "--no-cache", "--no-logo"], cwd=folder, env=environment, capture_output=True, text=True
+        [BIN / "lint-imports", "--no-cache", "--no-logo"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
 
 

@@ -32,8 +32,9 @@ from vitruvius.generator.space import Architecture, get_space
 
 EXCEPTION, HANG, EXIT, ONE_OOM, ALWAYS_OOM, TELL, NOISE, GREEDY, HANG_LATER, DIVERGE = range(1, 11)
 SPACE = get_space("nasbench201")
+CHAIN = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
 TINY = Recipe(epochs=1, width=2, batch=128)
-SPLIT = (0.55, 0.25, 0.2)
+SPLIT = (0.4, 0.4, 0.2)
 
 
 def cells(n: int) -> list[Architecture]:
@@ -257,6 +258,19 @@ def test_a_batch_in_halves_takes_the_same_steps():
     assert weights[0].abs().sum() > 0
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"precision": "bf16"}, {"optimiser": "adamw", "lr": 0.01}, {"schedule": "constant"}, {"augment": "shift+flip"}],
+)  # fmt: skip
+def test_every_choice_of_a_recipe_learns(changes: dict[str, Any]):
+    rng = np.random.default_rng(0)
+    y = torch.arange(120) % 3
+    x = torch.from_numpy(rng.normal(size=(120, 1, 8, 8))) + 2 * y[:, None, None, None]
+    recipe = Recipe(**{"epochs": 8, "width": 4, "batch": 30, **changes})
+    build = functools.partial(build_network, SPACE.parse(CHAIN), classes=3, in_channels=1, width=4, cells=1)
+    assert train_and_score(build, standardise(x, y, x, y, "cpu"), recipe, 0, 1) > 60
+
+
 def test_augmentation_shifts_and_flips():
     x = torch.arange(64 * 16.0).view(16, 1, 8, 8)
     rng = torch.Generator().manual_seed(0)
@@ -279,14 +293,14 @@ def test_the_split_is_fixed_balanced_and_disjoint():
     y = np.repeat(np.arange(3), 100)
     train, valid, test = split_rows(y, SPLIT)
     assert sorted(np.concatenate([train, valid, test])) == list(range(300))
-    assert [np.bincount(y[part]).tolist() for part in (train, valid, test)] == [[55] * 3, [25] * 3, [20] * 3]
+    assert [np.bincount(y[part]).tolist() for part in (train, valid, test)] == [[40] * 3, [40] * 3, [20] * 3]
     assert all(np.array_equal(a, b) for a, b in zip(split_rows(y, SPLIT), (train, valid, test), strict=True))
 
 
 def test_digits_leave_a_test_part_aside():
     images = load_images("digits", None, SPLIT)
     assert len(images.train_y) + len(images.valid_y) + images.set_aside == 1797
-    assert images.set_aside == 358
+    assert images.set_aside == 359
     assert (images.classes, images.size, images.name) == (10, (1, 8, 8), "digits")
 
 
@@ -348,7 +362,7 @@ def test_values_that_cannot_be_used_are_refused():
 
 def test_the_recipe_names_the_evaluator():
     names = {
-        Train(recipe=r).open(SPACE, "digits").evaluator for r in (Recipe(), Recipe(epochs=5), Recipe(lr=0.2))
+        Train(recipe=r).open(SPACE, "digits").evaluator for r in (Recipe(), Recipe(epochs=5), Recipe(lr=0.3))
     }
     assert len(names) == 3 and all(name.startswith("train:") for name in names)
     assert Recipe(epochs=5).fidelity == "5 epochs"

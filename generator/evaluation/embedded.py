@@ -26,7 +26,7 @@ PACKAGED_SPACE = "nasbench-graph"
 LARGEST = 64 * 2**20
 """Bytes that a data file may have; the real ones have two million."""
 
-_LINKS = ("0000", "0001", "0011", "0012", "0013", "0111", "0112", "0122", "0123")
+_LINKS = dict(enumerate(("0000", "0001", "0011", "0012", "0013", "0111", "0112", "0122", "0123")))
 """Input strings by the leading digit of the benchmark's hash."""
 _FIELDS = {"valid": "valid_perf", "test": "perf", "latency": "latency", "params": "para"}
 _LOG = logging.getLogger(__name__)

@@ -13,7 +13,11 @@ ENGINE = 1
 
 
 class Recipe(BaseModel):
-    """What one training run does. Unknown fields and impossible values are refused."""
+    """What one training run does. Unknown fields and impossible values are refused.
+
+    The defaults are a small network trained briefly, a few seconds for small images on one core; how far its
+    scores can be trusted is measured by `benchmarks/proxy.py`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -9,8 +9,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from vitruvius.generator.evaluation.standins import (
+    NAMES,
+    OPAQUE,
+    Name,
+    Opaque,
+    Refused,
+    ScalarType,
+    check_keys,
+)
 
 MOST_STEPS = 4_000_000
 """Instructions allowed in one stretch without a complete part; the benchmarks need up to 560,000."""
@@ -21,78 +30,6 @@ MOST_PARTS = 100_000
 MOST_ALTOGETHER = 64 * 2**30
 """Bytes of texts and data allowed in one file: the largest real one holds 5 gigabytes."""
 _KEPT_TEXTS = 65_536
-_FORMATS = {"f8": "<d", "f4": "<f", "i8": "<q", "i4": "<i", "b1": "<?"}
-"""Numpy's names of scalar types -> how `struct` reads them."""
-
-
-class Refused(Exception):
-    """The pickle is damaged or holds more than plain data; the text says what was found."""
-
-
-class Opaque:
-    """What is skipped: a tensor, a storage, or a part that was let go."""
-
-
-OPAQUE = Opaque()
-
-
-@dataclass(slots=True)
-class ScalarType:
-    """Stand-in for `numpy.dtype`: one of a few scalar types."""
-
-    format: str
-
-    def set_state(self, state: object) -> None:
-        """Accept the state of a plain little-endian type and nothing else."""
-        if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", "|"):
-            raise Refused("it holds numbers of a foreign byte order")
-        if any(part is not None for part in state[2:5]):
-            raise Refused("it holds structured numbers")
-
-
-def _scalar_type(name: str, align: bool = False, copy: bool = False) -> ScalarType:
-    if name not in _FORMATS:
-        raise Refused(f"it holds numbers of type {name!r:.40}")
-    return ScalarType(_FORMATS[name])
-
-
-def _scalar(kind: ScalarType, data: bytes) -> float:
-    (value,) = struct.unpack(kind.format, data)
-    return value
-
-
-def _latin(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise Refused(f"it holds bytes in the encoding {encoding!r:.40}")
-    return text.encode("latin1")
-
-
-def _skipped(*_: object) -> Opaque:
-    return OPAQUE
-
-
-@dataclass(frozen=True, slots=True)
-class _Name:
-    """What an allowed name leads to; the only thing that is ever called."""
-
-    build: Callable[..., object]
-
-
-_STORAGES = ("Float", "Double", "Half", "Long", "Int", "Short", "Char", "Byte", "Bool", "BFloat16")
-_NAMES: dict[tuple[str, str], _Name] = {
-    ("collections", "OrderedDict"): _Name(dict),
-    ("builtins", "set"): _Name(set),
-    ("__builtin__", "set"): _Name(set),
-    ("_codecs", "encode"): _Name(_latin),
-    ("numpy", "dtype"): _Name(_scalar_type),
-    ("numpy.core.multiarray", "scalar"): _Name(_scalar),
-    ("numpy._core.multiarray", "scalar"): _Name(_scalar),
-    ("torch._utils", "_rebuild_tensor_v2"): _Name(_skipped),
-    ("torch._utils", "_rebuild_parameter"): _Name(_skipped),
-    ("torch.storage", "_load_from_bytes"): _Name(_skipped),
-    **{("torch", f"{kind}Storage"): _Name(_skipped) for kind in _STORAGES},
-}
-
 Shrink = Callable[[dict[Any, Any]], bool]
 """Called with each dictionary as it grows; returns whether it was complete and has been made small."""
 
@@ -194,14 +131,14 @@ class PlainReader:
 
     def name(self, module: str, name: str) -> None:
         """Push what an allowed name leads to."""
-        if (module, name) not in _NAMES:
+        if (module, name) not in NAMES:
             raise Refused(f"it names {module!s:.60}.{name!s:.60}, which is not allowed")
-        self.push(_NAMES[module, name])
+        self.push(NAMES[module, name])
 
     def call(self) -> None:
         """Build a value by an allowed name."""
         target, arguments = self.last(2)
-        if not isinstance(target, _Name):
+        if not isinstance(target, Name):
             raise Refused("it calls what is not a name")
         self.push(target.build(*arguments))
 
@@ -225,6 +162,7 @@ class PlainReader:
         target = self._stack[-1]
         if not isinstance(target, dict):
             raise Refused("it is damaged (dictionary)")
+        check_keys(values[::2])
         target.update(zip(values[::2], values[1::2], strict=True))
         if self._shrink is not None and self._shrink(target):
             self._let_go(self._begins.get(id(target), self._next_memo))
@@ -234,6 +172,7 @@ class PlainReader:
         target = self._stack[-1]
         if not isinstance(target, set):
             raise Refused("it is damaged (set)")
+        check_keys(values)
         target.update(values)
 
     def put(self, place: int) -> None:
@@ -266,7 +205,7 @@ class PlainReader:
                 self._texts += 1
                 keep = "@" not in value or self._texts < _KEPT_TEXTS
             else:
-                keep = value is None or isinstance(value, _Name | ScalarType)
+                keep = value is None or isinstance(value, Name | ScalarType)
             if not keep:
                 del self._memo[place]
         self._begins.clear()

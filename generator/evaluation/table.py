@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -225,17 +225,13 @@ class TableBench:
         return positions
 
     def _place(self, path: Path, text: str) -> int:
-        known = self._by_key.get(text)
+        known = _positions_by_key(self.space).get(text)
         if known is not None:
             return known
         try:
             return int(self.positions(self.space.parse(text).row)[0])
         except InvalidArchitectureError as error:
             raise TableError(f"Table {str(path)!r} is not one of {self.space.name}: {error}") from error
-
-    @cached_property
-    def _by_key(self) -> dict[str, int]:
-        return {self.space.format(row): place for place, row in enumerate(self.space.enumerate().tolist())}
 
     def _spread(self, column: Column, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """A column, ordered by position, not-a-number where the table has no row."""
@@ -327,6 +323,12 @@ class TableBench:
 
 
 _COSTS = ("params", "flops")
+
+
+@cache
+def _positions_by_key(space: SearchSpace) -> dict[str, int]:
+    """Position in `space.enumerate()` of each key; made once for all data sets."""
+    return {space.format(row): place for place, row in enumerate(space.enumerate().tolist())}
 
 
 def _main_file(space: SearchSpace) -> str:

@@ -54,7 +54,7 @@ class Train:
         memory: float | None = None,
         workers: int = 1,
         threads: int = 1,
-        split: tuple[float, float, float] = (0.55, 0.25, 0.2),
+        split: tuple[float, float, float] = (0.4, 0.4, 0.2),
     ) -> None:
         """Describe; nothing is read or started yet.
 
@@ -69,8 +69,9 @@ class Train:
                 GPU of the card's memory; None sets no limit.
             workers: Candidates trained at the same time, each in a process of its own.
             threads: CPU threads of each process. Scores are reproducible for a given number.
-            split: Shares for training, validation and test. Scores are taken on the validation part; the
-                test part is set aside and never handed to a training process.
+            split: Shares for training, validation and test. Scores are taken on the validation part, which
+                is as large as the training part so that chance decides little; the test part is set aside
+                and never handed to a training process.
 
         Raises:
             UserError: A value that is not allowed.

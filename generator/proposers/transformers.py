@@ -13,9 +13,10 @@ from torch import Tensor
 
 from vitruvius.generator.cards import read_card
 from vitruvius.generator.codes import Codec
-from vitruvius.generator.language_model import Vocabulary, load_model
+from vitruvius.generator.language_model import load_model
 from vitruvius.generator.proposers.base import Codes, Draw, Request
 from vitruvius.generator.proposers.checks import allowed_of, same_codec
+from vitruvius.generator.vocabulary import Vocabulary
 
 
 class TransformersProposer:

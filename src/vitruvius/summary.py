@@ -137,7 +137,7 @@ class _Gathering:
             planned=plan.get("evaluations"),
             counted=len(self.counted),
             paid=sum(x.paid for x in self.learned),
-            failures=Counter(str(x.measurement.status) for x in self.learned if not x.measurement.ok),
+            failures=dict(Counter(str(x.measurement.status) for x in self.learned if not x.measurement.ok)),
             reasoner=str(used.get("reasoner", "")),
             proposer=str(plan.get("proposer", used.get("proposer", ""))),
             model=str(plan.get("model", "")),
@@ -181,7 +181,7 @@ class _Gathering:
         return tuple(cuts)
 
     def pruning_cost(self) -> PruningCost | None:
-        """What pruning may have cost, told by the open draws made while something was cut; None if nothing was."""
+        """What cutting cost, told by the open draws made meanwhile; None where nothing was cut."""
         drawn: dict[int, Restriction] = {}
         now: Restriction | None = None
         for event in self.events:
@@ -322,7 +322,7 @@ def _call_lines(records: Sequence[CallRecord]) -> tuple[CallLine, ...]:
             model=model,
             template=template,
             calls=len(calls),
-            outcomes=Counter(str(call["outcome"]) for call in calls),
+            outcomes=dict(Counter(str(call["outcome"]) for call in calls)),
             tokens_in=sum(int(call["tokens_in"]) for call in calls),
             tokens_out=sum(int(call["tokens_out"]) for call in calls),
             seconds=sum(float(call["seconds"]) for call in calls),

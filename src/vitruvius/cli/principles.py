@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from vitruvius.knowledge.ledger import Ledger
-    from vitruvius.knowledge.principle import Effect, Principle, TaskEvidence
+    from vitruvius.knowledge.principle import Effect, Evidence, Principle, PrincipleStatus, TaskEvidence
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -67,18 +67,8 @@ def show(
     with _open(run)[1] as ledger:
         principle = ledger.principle(id)
         history = ledger.history(id)
-    steps = [
-        {
-            "time": when,
-            "session": session,
-            "status": status.value,
-            "for": evidence.n_for,
-            "against": evidence.n_against,
-        }
-        for when, session, status, evidence in history
-    ]
     if as_json:
-        _print_json(_plain(principle) | {"history": steps})
+        _print_json(_plain(principle) | {"history": [_plain_step(*step) for step in history]})
         return
     _print_principle(principle, ids=None)
     origin = principle.origin
@@ -88,8 +78,8 @@ def show(
     _say(f"  mined from    {', '.join('/'.join(label) for label in sorted(origin.labels)) or 'nothing'}")
     if principle.supersedes:
         _say(f"  in place of   {principle.supersedes}")
-    for step in steps:
-        _say(f"  {_moment(step['time'])}  {step['status']}, {step['for']} for, {step['against']} against")
+    for when, _, status, evidence in history:
+        _say(f"  {_moment(when)}  {status.value}, {evidence.n_for} for, {evidence.n_against} against")
 
 
 @app.command("search")
@@ -161,6 +151,12 @@ def _plain(principle: Principle) -> dict[str, Any]:
         "n_for": principle.evidence.n_for,
         "n_against": principle.evidence.n_against,
     }
+
+
+def _plain_step(when: float, session: str, status: PrincipleStatus, evidence: Evidence) -> dict[str, Any]:
+    """One step of a principle's history as plain data."""
+    counts = {"n_for": evidence.n_for, "n_against": evidence.n_against}
+    return {"time": when, "session": session, "status": status.value, **counts}
 
 
 def _print_json(data: object) -> None:

@@ -1,0 +1,98 @@
+"""The methods that `search.py` compares: each takes a task, a budget and a seed, and gives a curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitruvius.agents.baselines import METHODS as BASELINES
+from vitruvius.agents.baselines import POPULATION, TOURNAMENT, Curve, random_search
+from vitruvius.agents.selection import log_improvement, normal_scores
+from vitruvius.agents.session import Session
+from vitruvius.agents.surrogate import GaussianProcess
+from vitruvius.generator.evaluation.task import Task
+from vitruvius.generator.space import Choices
+
+NAMES = ("vitruvius", *BASELINES, "gp-hamming")
+INITIAL = 10
+"""Uniform design of the Gaussian process control."""
+
+
+def run_method(name: str, task: Task, evaluations: int, seed: int, options: Mapping[str, Any]) -> Curve:
+    """One run of a method: what it paid for, in order."""
+    if name == "vitruvius":
+        return session(task, evaluations, seed, options)
+    if name == "gp-hamming":
+        return gp_hamming(task, evaluations, seed)
+    return BASELINES[name](task, evaluations, seed)
+
+
+def settings_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything about a method that changes its results."""
+    if name == "vitruvius":
+        return dict(options)
+    if name == "evolution":
+        return {"population": POPULATION, "tournament": TOURNAMENT}
+    return {"initial": INITIAL} if name == "gp-hamming" else {}
+
+
+def session(task: Task, evaluations: int, seed: int, options: Mapping[str, Any]) -> Curve:
+    """A session from nothing: empty ledger and store, no source task."""
+    with Session(task, seed=seed, **options) as running:
+        running.run(evaluations)
+        curve = Curve(task.metric.maximize)
+        for found in running.curve():
+            curve.keys.append(found.key)
+            curve.ids.append(found.id)
+            curve.scores.append(found.score)
+    return curve
+
+
+def gp_hamming(task: Task, evaluations: int, seed: int) -> Curve:
+    """Control: Gaussian process on the number of equal decisions, over every class of the space.
+
+    The first 10 of random search with the same seed, then always the largest expected improvement of all
+    that is left.
+    """
+    everything = task.space.enumerate()
+    places: dict[str, int] = {}
+    for identity in task.space.ids(everything):
+        places.setdefault(identity, len(places))
+    firsts = np.unique(np.array([places[i] for i in task.space.ids(everything)]), return_index=True)[1]
+    members = task.space.architectures(everything[firsts])
+    rows = task.space.rows(task.bench.representative(member) for member in members)
+    curve = random_search(task, min(INITIAL, evaluations), seed)
+    drawn = [places[identity] for identity in curve.ids]
+    apart = np.array([_differences(rows, rows[one]) for one in drawn])
+    while len(drawn) < min(evaluations, len(rows)):
+        one = _most_promising(task, drawn, curve, apart)
+        found = next(iter(task.bench.measure(task.space.architectures(rows[one : one + 1]))))
+        curve.keys.append(found.key)
+        curve.ids.append(found.id)
+        curve.scores.append(found.score)
+        drawn.append(one)
+        apart = np.concatenate([apart, _differences(rows, rows[one])[None]])
+    return curve
+
+
+def _differences(rows: Choices, row: NDArray[np.int8]) -> NDArray[np.float64]:
+    """In how many decisions each of the rows (n, D) differs from one (D,): (n,)."""
+    return (rows != row).sum(axis=1, dtype=np.float64)
+
+
+def _most_promising(task: Task, drawn: list[int], curve: Curve, apart: NDArray[np.float64]) -> int:
+    """Largest expected improvement over every class that was not drawn."""
+    usable = [i for i, score in enumerate(curve.scores) if score is not None]
+    scores = np.array([curve.scores[i] for i in usable], dtype=np.float64)
+    targets, here = normal_scores(task.better(scores)), [drawn[i] for i in usable]
+    across = apart[usable]
+    process = GaussianProcess.fit(across[None][:, :, here], targets, np.array([1.0 / across.mean()]))
+    white = process.whiten(process.covariance(across[None]))
+    mean = process.whiten(targets[:, None])[:, 0] @ white
+    std = np.sqrt(process.scale * np.maximum(2.0 - (white * white).sum(axis=0), 1e-9))
+    value = log_improvement(mean - float(targets.max()), std)
+    value[drawn] = -np.inf
+    return int(value.argmax())

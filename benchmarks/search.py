@@ -1,0 +1,204 @@
+r"""Search at equal budget: Vitruvius against baselines, from nothing, many seeds.
+
+Every method sees validation scores only and pays for each identity it first learns. The last line printed is
+one JSON object; `results[method]["50"]` holds the validation regret and the test metric of the best by
+validation after 50 evaluations: mean and bootstrap 95 % interval of the mean over seeds, in the task's unit.
+
+    VITRUVIUS_TABLES=FOLDER python benchmarks/search.py --task nasbench201/cifar10 \
+        --methods vitruvius,random,evolution --evaluations 100 --seeds 30 --out runs/search.jsonl
+
+With `--out`, finished runs are appended to the file, and runs that it holds are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _methods import NAMES, run_method, settings_of
+from _record import print_record, settings_hash
+from _renamed import RenamedSpace, disguise
+
+from vitruvius.errors import UserError
+from vitruvius.generator.evaluation.revealed import optimum, reveal_test
+from vitruvius.generator.evaluation.task import Task
+
+MARKS = (10, 20, 50, 100)
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a method on a task with a seed."""
+
+    task: str
+    method: str
+    evaluations: int
+    seed: int
+    rename: int
+    options: Mapping[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything but the seed that changes the result."""
+        data = asdict(self)
+        del data["seed"]
+        return {**data, "options": settings_of(self.method, self.options)}
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Under which a finished run is found again."""
+        return (settings_hash(self.settings), self.seed)
+
+
+def execute(job: Job) -> dict[str, Any]:
+    """Run a job: validation regret and test metric of the incumbent after each evaluation."""
+    began = time.perf_counter()
+    plain = Task(job.task)
+    task = disguise(plain, job.rename) if job.rename else plain
+    curve = run_method(job.method, task, job.evaluations, job.seed, job.options)
+    test, best = reveal_test(plain), optimum(plain)[1]
+    sign = 1.0 if plain.metric.maximize else -1.0
+    regrets: list[float | None] = []
+    tests: list[float | None] = []
+    for incumbent, score in zip(curve.incumbents, curve.best_so_far, strict=True):
+        if incumbent is None or score is None:
+            regrets.append(None)
+            tests.append(None)
+            continue
+        architecture = task.space.parse(curve.keys[incumbent])
+        if isinstance(task.space, RenamedSpace):
+            architecture = task.space.uncovered(architecture)
+        regrets.append(sign * (best - score))
+        tests.append(test(architecture))
+    return {
+        "settings": job.key[0], "seed": job.seed, "task": job.task, "method": job.method,
+        "rename": job.rename, "regret": regrets, "test": tests,
+        "seconds": round(time.perf_counter() - began, 2),
+    }  # fmt: skip
+
+
+def run_jobs(jobs: list[Job], workers: int, out: Path | None) -> dict[tuple[str, int], dict[str, Any]]:
+    """Results of all jobs by key: read from the file where it has them, run where it has not."""
+    done = {key: result for key, result in _finished(out)}
+    left = [job for job in jobs if job.key not in done]
+    print(f"{len(jobs)} runs, {len(jobs) - len(left)} of them done before", file=sys.stderr, flush=True)
+    for count, result in enumerate(_run(left, workers), start=1):
+        done[result["settings"], result["seed"]] = result
+        if out is not None:
+            with out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(result) + "\n")
+        final = next((r for r in reversed(result["regret"]) if r is not None), None)
+        shown = "nothing found" if final is None else f"regret {final:.4f}"
+        print(
+            f"[{count}/{len(left)}] {result['method']} seed {result['seed']}: {shown}, {result['seconds']} s",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+    return done
+
+
+def _run(jobs: list[Job], workers: int) -> Iterator[dict[str, Any]]:
+    if workers == 1:
+        yield from map(execute, jobs)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(execute, job) for job in jobs]):
+            yield future.result()
+
+
+def _finished(out: Path | None) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
+    """Runs of the file; a line that was cut off by a kill is skipped."""
+    if out is None or not out.exists():
+        return
+    for line in out.read_text(encoding="utf-8").splitlines():
+        try:
+            result = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        yield (result["settings"], result["seed"]), result
+
+
+def summarise(runs: list[dict[str, Any]], evaluations: int) -> dict[str, dict[str, list[float] | None]]:
+    """Mean and bootstrap interval at each mark, over the runs of one method."""
+    table: dict[str, dict[str, list[float] | None]] = {}
+    for mark in [m for m in MARKS if m <= evaluations] or [evaluations]:
+        table[str(mark)] = {
+            name: interval([run[column][min(mark, len(run[column])) - 1] for run in runs])
+            for name, column in (("valid_regret", "regret"), ("test", "test"))
+        }
+    return table
+
+
+def interval(values: list[float | None]) -> list[float] | None:
+    """[mean, low, high] with the percentile bootstrap; None where a run had nothing."""
+    if any(value is None for value in values):
+        return None
+    numbers = np.array(values, dtype=np.float64)
+    picks = np.random.default_rng(0).integers(len(numbers), size=(RESAMPLES, len(numbers)))
+    low, high = np.percentile(numbers[picks].mean(axis=1), [2.5, 97.5])
+    return [round(float(x), 5) for x in (numbers.mean(), low, high)]
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--task", default="nasbench-graph/cora", help="SPACE/DATASET with a table")
+    parser.add_argument("--methods", default="vitruvius,random,evolution", help=f"of {', '.join(NAMES)}")
+    parser.add_argument("--evaluations", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=30, help="seeds 0 to one less than this")
+    parser.add_argument("--proposer", default="transformers", help="engine of the code model")
+    parser.add_argument("--rename", type=int, nargs="?", const=1, default=0, help="disguise with this number")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="option of the session"
+    )
+    parser.add_argument("--out", type=Path, help="JSON lines of finished runs, to resume from")
+    parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
+    given = parser.parse_args()
+    methods = given.methods.split(",")
+    if wrong := [method for method in methods if method not in NAMES]:
+        parser.error(f"unknown method {wrong[0]!r}; allowed: {', '.join(NAMES)}")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    options = {"reasoner": "statistics", "proposer": given.proposer, **_options(given.set)}
+    seeds = list(range(given.seeds))
+    jobs = {
+        method: [Job(given.task, method, given.evaluations, seed, given.rename, options) for seed in seeds]
+        for method in methods
+    }
+    try:
+        Task(given.task)
+        if given.out is not None:
+            given.out.parent.mkdir(parents=True, exist_ok=True)
+        done = run_jobs([job for group in jobs.values() for job in group], given.jobs, given.out)
+    except UserError as error:
+        parser.error(str(error))
+    results = {
+        method: summarise([done[job.key] for job in group], given.evaluations)
+        for method, group in jobs.items()
+    }
+    print_record("search", seeds, {method: group[0].settings for method, group in jobs.items()}, results)
+
+
+def _options(pairs: list[str]) -> dict[str, Any]:
+    """NAME=VALUE with values as JSON where they are, else as text."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options
+
+
+if __name__ == "__main__":
+    main()

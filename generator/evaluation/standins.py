@@ -1,0 +1,103 @@
+"""What a pickle may name, and the plain values that stand in for it. Nothing else is ever called."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+_FORMATS = {"f8": "<d", "f4": "<f", "i8": "<q", "i4": "<i", "b1": "<?"}
+"""Numpy's names of scalar types -> how `struct` reads them."""
+
+
+class Refused(Exception):
+    """The pickle is damaged or holds more than plain data; the text says what was found."""
+
+
+_KEYS = (str, int, float, bytes, bool, type(None))
+
+
+def check_keys(keys: list[Any]) -> None:
+    """Refuse keys but simple values and flat tuples: hashing one nested a million deep ends the process."""
+    for key in keys:
+        if type(key) in _KEYS:
+            continue
+        if type(key) is not tuple or any(type(part) not in _KEYS for part in key):
+            raise Refused("it holds a key that is neither a simple value nor a flat tuple")
+
+
+class Opaque:
+    """What is skipped: a tensor, a storage, or a part that was let go."""
+
+
+OPAQUE = Opaque()
+
+
+@dataclass(slots=True)
+class ScalarType:
+    """Stand-in for `numpy.dtype`: one of a few scalar types."""
+
+    format: str
+
+    def set_state(self, state: object) -> None:
+        """Accept the state of a plain little-endian type and nothing else."""
+        if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", "|"):
+            raise Refused("it holds numbers of a foreign byte order")
+        if any(part is not None for part in state[2:5]):
+            raise Refused("it holds structured numbers")
+
+
+def _scalar_type(name: str, align: bool = False, copy: bool = False) -> ScalarType:
+    if name not in _FORMATS:
+        raise Refused(f"it holds numbers of type {name!r:.40}")
+    return ScalarType(_FORMATS[name])
+
+
+def _scalar(kind: ScalarType, data: bytes) -> float:
+    (value,) = struct.unpack(kind.format, data)
+    return value
+
+
+def _latin(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise Refused(f"it holds bytes in the encoding {encoding!r:.40}")
+    return text.encode("latin1")
+
+
+def _ordered(pairs: list[list[Any]] | None = None) -> dict[Any, Any]:
+    pairs = pairs or []
+    check_keys([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _set(values: list[Any] | None = None) -> set[Any]:
+    check_keys(values or [])
+    return set(values or [])
+
+
+def _skipped(*_: object) -> Opaque:
+    return OPAQUE
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What an allowed name leads to; the only thing that is ever called."""
+
+    build: Callable[..., object]
+
+
+_STORAGES = ("Float", "Double", "Half", "Long", "Int", "Short", "Char", "Byte", "Bool", "BFloat16")
+NAMES: dict[tuple[str, str], Name] = {
+    ("collections", "OrderedDict"): Name(_ordered),
+    ("builtins", "set"): Name(_set),
+    ("__builtin__", "set"): Name(_set),
+    ("_codecs", "encode"): Name(_latin),
+    ("numpy", "dtype"): Name(_scalar_type),
+    ("numpy.core.multiarray", "scalar"): Name(_scalar),
+    ("numpy._core.multiarray", "scalar"): Name(_scalar),
+    ("torch._utils", "_rebuild_tensor_v2"): Name(_skipped),
+    ("torch._utils", "_rebuild_parameter"): Name(_skipped),
+    ("torch.storage", "_load_from_bytes"): Name(_skipped),
+    **{("torch", f"{kind}Storage"): Name(_skipped) for kind in _STORAGES},
+}

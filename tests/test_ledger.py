@@ -1,0 +1,578 @@
+"""The ledger: facts survive, are paid for once, and never change."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vitruvius.agents.reasoner import ModelCall
+from vitruvius.errors import LedgerError, SettingsError, UnknownNameError
+from vitruvius.generator.evaluation.task import Measurement, Status
+from vitruvius.knowledge import records, schema
+from vitruvius.knowledge.database import Database, network_file_system
+from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.principle import (
+    Effect,
+    Evidence,
+    Origin,
+    Principle,
+    PrincipleStatus,
+    Proposal,
+    TaskEvidence,
+    principle_id,
+)
+from vitruvius.knowledge.records import principle_from_json, principle_to_json
+
+TASK = "nasbench201/cifar10"
+
+
+def measurement(number: int = 0, **changes: object) -> Measurement:
+    base = Measurement(
+        space="nasbench201", task=TASK, key=f"key{number}", id=f"id{number}", status=Status.OK,
+        score=90 + number / 7, seconds=1.5, params=0.3, latency={"gpu": 1.25}, fidelity="200 epochs",
+        evaluator="table:1", fingerprint="f",
+    )  # fmt: skip
+    return dataclasses.replace(base, **changes)
+
+
+def failure(status: Status, device: str = "cpu", number: int = 0) -> Measurement:
+    return measurement(number, status=status, score=None, reason="no.", device=device)
+
+
+def principle(number: int = 0, **changes: object) -> Principle:
+    predicate = {"kind": "count", "operations": ["conv3x3"], "comparison": ">=", "value": number + 1}
+    proposal = Proposal(f"Principle {number}.", predicate, "nasbench201")
+    base = Principle(principle_id(proposal), proposal, Origin("statistics", template="t", session="s"))
+    return dataclasses.replace(base, **changes)
+
+
+def evidence(n: int) -> Evidence:
+    effect = Effect(0.1, -0.2, 0.4, n, 3, evalue=math.inf)
+    return Evidence((TaskEvidence(TASK, None, effect, tuple(f"a{i}" for i in range(n)), ("b",)),), effect)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path):
+    with Ledger(tmp_path / "run" / "ledger.db") as ledger:
+        for session in ("s", "other"):
+            ledger.start_session(session, task=TASK, seed=3, settings={}, labels=[("nasbench201", "cifar10")])
+        yield ledger
+
+
+def lookup(ledger: Ledger, m: Measurement, device: str = "") -> Measurement | None:
+    key, task, fingerprint, evaluator, fidelity, seed = m.identity
+    return ledger.lookup(
+        key=key, task=task, fingerprint=fingerprint, evaluator=evaluator, fidelity=fidelity, seed=seed, device=device
+    )  # fmt: skip
+
+
+class TestSessions:
+    def test_starting_twice_is_one_session_and_changes_are_named(self, ledger: Ledger) -> None:
+        facts = {"task": TASK, "seed": 7, "settings": {"a": 1, "b": [1.5]}, "labels": [("x", "y")]}
+        ledger.start_session("new", **facts)
+        ledger.start_session("new", **facts)
+        record = ledger.session("new")
+        assert record is not None and len(ledger.sessions()) == 3
+        assert (record.seed, record.settings, record.labels) == (7, {"a": 1, "b": [1.5]}, (("x", "y"),))
+        with pytest.raises(SettingsError, match="another seed and another settings"):
+            ledger.start_session("new", **(facts | {"seed": 8, "settings": {}}))
+        assert ledger.session("nobody") is None
+
+    def test_passwords_of_urls_are_not_kept(self, ledger: Ledger, tmp_path: Path) -> None:
+        settings = {"ledger": "postgresql://me:hunter2@host/db", "more": [{"url": "http://a:hunter2@h"}]}
+        ledger.start_session("new", task=TASK, seed=0, settings=settings, labels=[])
+        ledger.log("new", "warning", {"text": "no answer from http://user:hunter2@host:80/v1"})
+        record = ledger.session("new")
+        assert record is not None and record.settings["ledger"] == "postgresql://me:***@host/db"
+        ledger.close()
+        for file in (tmp_path / "run").iterdir():
+            assert b"hunter2" not in file.read_bytes()
+
+
+class TestRecording:
+    def test_counted_and_paid(self, ledger: Ledger) -> None:
+        first = ledger.record(measurement(0), session="s", batch=0, share="initial")
+        assert (first.order, first.counted, first.paid) == (0, True, True)
+        assert ledger.record(measurement(0), session="s", batch=0, share="initial") == first
+        again = ledger.record(measurement(0), session="s", batch=1, share="model")
+        assert (again.order, again.counted, again.paid) == (1, False, False)
+        twin = ledger.record(measurement(1, id="id0"), session="s", batch=1, share="model")
+        assert (twin.counted, twin.paid) == (False, True)
+        other = ledger.record(measurement(0), session="other", batch=0, share="open")
+        assert (other.order, other.counted, other.paid) == (0, True, False)
+        assert [x.order for x in ledger.learned("s")] == [0, 1, 2]
+
+    def test_a_failure_does_not_count_and_a_later_score_does(self, ledger: Ledger) -> None:
+        failed = ledger.record(failure(Status.OUT_OF_MEMORY), session="s", batch=0, share="model")
+        assert (failed.counted, failed.paid) == (False, True)
+        done = ledger.record(measurement(0), session="s", batch=1, share="model")
+        assert (done.counted, done.paid, done.measurement.ok) == (True, True, True)
+
+    def test_the_first_of_two_results_stays(self, ledger: Ledger) -> None:
+        ledger.record(measurement(0), session="s", batch=0, share="initial")
+        second = ledger.record(measurement(0, score=1.0), session="other", batch=0, share="initial")
+        assert second.measurement == measurement(0)
+
+    def test_reads_what_was_written(self, ledger: Ledger) -> None:
+        shared = [measurement(0), measurement(1, seed=2), failure(Status.INVALID, number=2)]
+        ledger.record_all(
+            [*shared, measurement(3, task="nasbench201/other")], session="s", batch=4, share="held"
+        )
+        learned = ledger.learned("s", TASK)
+        assert [x.measurement for x in learned] == shared
+        assert {(x.session, x.batch, x.share) for x in learned} == {("s", 4, "held")}
+        assert len(ledger.learned("s")) == 4 and ledger.learned("other") == []
+
+    def test_numpy_numbers_are_numbers(self, ledger: Ledger) -> None:
+        m = measurement(0, score=np.float32(0.5), params=np.float64(2.5), seed=np.int64(3))
+        ledger.record(m, session="s", batch=np.int64(0), share="initial")
+        found = lookup(ledger, measurement(0, seed=3))
+        assert found is not None and (found.score, found.params) == (0.5, 2.5)
+        assert type(found.score) is float
+
+    @pytest.mark.parametrize("score", [None, math.nan, math.inf])
+    def test_a_score_must_be_finite(self, ledger: Ledger, score: float | None) -> None:
+        with pytest.raises(LedgerError, match="finite score"):
+            ledger.record_all([measurement(1), measurement(0, score=score)], session="s", batch=0, share="x")
+        assert ledger.learned("s") == []
+
+    def test_unknown_session(self, ledger: Ledger) -> None:
+        with pytest.raises(LedgerError, match="no session 'nobody'"):
+            ledger.record(measurement(), session="nobody", batch=0, share="x")
+        assert lookup(ledger, measurement()) is None
+
+
+class TestLookup:
+    @pytest.mark.parametrize("status", [Status.OK, Status.INVALID, Status.DIVERGED])
+    def test_what_holds_everywhere_is_found_everywhere(self, ledger: Ledger, status: Status) -> None:
+        m = measurement() if status is Status.OK else failure(status)
+        ledger.record(m, session="s", batch=0, share="x")
+        assert lookup(ledger, m, "another device") == m
+
+    @pytest.mark.parametrize("status", [Status.OUT_OF_MEMORY, Status.TIMED_OUT, Status.FAILED])
+    def test_what_may_be_otherwise_elsewhere_is_tried_there(self, ledger: Ledger, status: Status) -> None:
+        m = failure(status, device="small gpu")
+        ledger.record(m, session="s", batch=0, share="x")
+        assert lookup(ledger, m, "small gpu") == m
+        assert lookup(ledger, m, "large gpu") is None
+        ledger.record(measurement(), session="s", batch=1, share="x")
+        assert lookup(ledger, m, "small gpu") == measurement()
+
+    def test_the_last_failure_on_a_device(self, ledger: Ledger) -> None:
+        for batch, status in enumerate([Status.TIMED_OUT, Status.FAILED]):
+            ledger.record(failure(status), session="s", batch=batch, share="x")
+        assert lookup(ledger, failure(Status.FAILED), "cpu") == failure(Status.FAILED)
+
+    @pytest.mark.parametrize("field", ["key", "task", "fingerprint", "evaluator", "fidelity", "seed"])
+    def test_each_part_of_the_identity_counts(self, ledger: Ledger, field: str) -> None:
+        ledger.record(measurement(), session="s", batch=0, share="x")
+        assert lookup(ledger, measurement(**{field: 9 if field == "seed" else "else"})) is None
+        assert lookup(ledger, measurement()) == measurement()
+
+
+class TestEvents:
+    def test_numbered_events_are_logged_once(self, ledger: Ledger) -> None:
+        state = np.random.default_rng(1).bit_generator.state
+        data = {"codes": np.arange(3), "rng": state, "score": np.float64(0.5), "none": None}
+        ledger.log("s", "batch", data, number=1)
+        ledger.log("s", "batch", dict(reversed(data.items())), number=1)
+        ledger.log("other", "batch", {}, number=1)
+        (event,) = ledger.events("s")
+        assert event.data == {"codes": [0, 1, 2], "rng": state, "score": 0.5, "none": None}
+        assert (event.kind, event.number) == ("batch", 1)
+        generator = np.random.default_rng()
+        generator.bit_generator.state = event.data["rng"]
+        assert generator.random() == np.random.default_rng(1).random()
+        with pytest.raises(LedgerError, match=r"batch 1 of session 's'.*other data"):
+            ledger.log("s", "batch", {"codes": []}, number=1)
+
+    def test_without_number_each_stands(self, ledger: Ledger) -> None:
+        for text in ("a", "a", "b"):
+            ledger.log("s", "warning", {"text": text})
+        ledger.log("s", "model", {})
+        assert [event.data["text"] for event in ledger.events("s", "warning")] == ["a", "a", "b"]
+        assert len(ledger.events("s")) == 4
+
+    def test_only_plain_data(self, ledger: Ledger) -> None:
+        with pytest.raises(LedgerError, match="of type object"):
+            ledger.log("s", "x", {"a": object()})
+        assert ledger.events("s") == []
+
+    def test_calls(self, ledger: Ledger) -> None:
+        call = ModelCall("openai:m", "propose", "hash", "inputs", "reply {}", 10, 20, 1.5, "ok")
+        numbers = [ledger.add_call("s", call), ledger.add_call("s", {"model": "x"})]
+        kept = ledger.calls("s")
+        assert [c.id for c in kept] == numbers
+        assert kept[0].call == dataclasses.asdict(call) and kept[1].call == {"model": "x"}
+        assert ledger.calls("other") == []
+
+
+class TestPrinciples:
+    def test_add_update_history(self, ledger: Ledger) -> None:
+        ledger.add_principle(principle(), session="s")
+        ledger.add_principle(principle(), session="s")
+        steps = [(PrincipleStatus.SUPPORTED, evidence(2)), (PrincipleStatus.CONTESTED, evidence(3))]
+        for status, measured in steps:
+            for _ in range(2):
+                changed = principle(status=status, evidence=measured)
+                ledger.update_principle(changed, session="s")
+                assert ledger.principle(changed.id) == changed
+                assert ledger.principles() == [changed]
+        history = ledger.history(principle().id)
+        assert [(h[1], h[2], h[3]) for h in history] == [
+            ("s", PrincipleStatus.PROPOSED, Evidence()),
+            ("s", *steps[0]),
+            ("s", *steps[1]),
+        ]
+
+    def test_born_is_the_order_of_the_next_measurement(self, ledger: Ledger) -> None:
+        ledger.record(measurement(0), session="s", batch=0, share="x")
+        ledger.add_principle(principle(), session="s")
+        after = ledger.record(measurement(1), session="s", batch=1, share="x")
+        ledger.add_principle(principle(), session="s")
+        assert ledger.born(principle().id, "s") == after.order == 1
+        assert ledger.born(principle().id, "other") == 0
+
+    def test_filters(self, ledger: Ledger) -> None:
+        def scoped(number: int, space: str, task: str, template: str = "t") -> Principle:
+            proposal = dataclasses.replace(principle(number).proposal, space=space, task=task)
+            return principle(
+                number, id=f"p{number}", proposal=proposal, origin=Origin("x", template=template)
+            )
+
+        everything = [
+            scoped(0, "nasbench201", TASK), scoped(1, "nasbench201", "any", "u"), scoped(2, "any", "any"),
+            scoped(3, "nasbench-graph", "any"), scoped(4, "nasbench201", "nasbench201/cifar100"),
+        ]  # fmt: skip
+        for each in everything:
+            ledger.add_principle(each, session="s")
+        ledger.update_principle(
+            dataclasses.replace(everything[3], status=PrincipleStatus.REFUTED), session="s"
+        )
+
+        def ids(**filters: object) -> str:
+            return "".join(p.id[1] for p in ledger.principles(**filters))
+
+        assert ids() == "01234"
+        assert ids(space="nasbench201") == "0124"
+        assert ids(task=TASK) == "012"
+        assert ids(task=TASK, template="t") == "02"
+        assert ids(status=PrincipleStatus.REFUTED) == "3"
+        assert ids(status=PrincipleStatus.PROPOSED, space="any") == "2"
+        assert ids(session="other") == ""
+        assert ids(ids=["p4", "p1", "p9"]) == "14"
+
+    def test_a_second_session_does_not_hide_what_the_first_measured(self, ledger: Ledger) -> None:
+        measured = principle(status=PrincipleStatus.SUPPORTED, evidence=evidence(2))
+        ledger.add_principle(principle(), session="s")
+        ledger.update_principle(measured, session="s")
+        ledger.add_principle(principle(), session="other")
+        assert ledger.principles() == [measured]
+        assert ledger.principles(session="s") == [measured]
+        assert ledger.principles(session="other") == [principle()]
+
+    def test_unknown(self, ledger: Ledger) -> None:
+        ledger.add_principle(principle(), session="s")
+        known = principle().id
+        wrong = known[:-1] + ("0" if known[-1] != "0" else "1")
+        for ask in (ledger.principle, ledger.history, lambda id: ledger.born(id, "s")):
+            with pytest.raises(UnknownNameError, match=rf"Unknown principle '{wrong}'.*{known}"):
+                ask(wrong)
+        with pytest.raises(UnknownNameError):
+            ledger.update_principle(principle(1), session="s")
+
+    def test_changed(self, ledger: Ledger) -> None:
+        assert ledger.changed(0) == (0, [])
+        for number in range(3):
+            ledger.add_principle(principle(number), session="s")
+        revision, changed = ledger.changed(0)
+        assert len(changed) == 3
+        ledger.update_principle(principle(1, status=PrincipleStatus.REFUTED), session="s")
+        assert [p.id for p in ledger.changed(revision)[1]] == [principle(1).id]
+
+
+numbers = st.floats(allow_nan=False)
+texts = st.text(max_size=20)
+effects = st.none() | st.builds(
+    Effect, numbers, numbers, numbers, st.integers(0, 99), st.integers(0, 99), numbers, st.none() | numbers
+)
+ids = st.lists(texts, max_size=3).map(tuple)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+principles = st.builds(
+    Principle,
+    id=texts,
+    proposal=st.builds(
+        Proposal, texts, st.dictionaries(texts, plain, max_size=3), texts, texts, st.sampled_from([1, -1]),
+        st.none() | numbers,
+    ),
+    origin=st.builds(
+        Origin, texts, texts, texts, st.none() | st.integers(0, 9), st.frozensets(st.tuples(texts, texts), max_size=3)
+    ),
+    status=st.sampled_from(PrincipleStatus),
+    evidence=st.builds(
+        Evidence,
+        st.lists(st.builds(TaskEvidence, texts, effects, effects, ids, ids), max_size=2).map(tuple),
+        effects,
+    ),
+    supersedes=st.none() | texts,
+)  # fmt: skip
+
+
+class TestRecords:
+    @given(principles)
+    def test_principles_survive_strict_json(self, kept: Principle) -> None:
+        text = json.dumps(principle_to_json(kept), allow_nan=False)
+        assert principle_from_json(json.loads(text)) == kept
+
+    @given(principles)
+    def test_principles_survive_the_ledger(self, kept: Principle) -> None:
+        with Ledger("sqlite://") as ledger:
+            ledger.start_session("s", task=TASK, seed=0, settings={}, labels=[])
+            ledger.add_principle(kept, session="s")
+            assert ledger.principle(kept.id) == kept
+
+    @given(st.dictionaries(texts, plain, max_size=4))
+    def test_dump_is_canonical(self, data: dict[str, object]) -> None:
+        turned = dict(reversed(data.items()))
+        assert records.dump(data) == records.dump(turned)
+        assert json.loads(records.dump(data)) == data
+
+    @pytest.mark.parametrize(
+        ("text", "clean"),
+        [
+            ("postgresql+psycopg://me:p%40ss@h:5432/x", "postgresql+psycopg://me:***@h:5432/x"),
+            ("see http://a:b@c and ftp://d:e@f", "see http://a:***@c and ftp://d:***@f"),
+            ("http://host:8000/path", "http://host:8000/path"),
+            ("http://host/a:b@c", "http://host/a:b@c"),
+            ("redis://:secret@h", "redis://:***@h"),
+            ("a:b@c", "a:b@c"),
+        ],
+    )
+    def test_without_password(self, text: str, clean: str) -> None:
+        assert records.without_password(text) == clean
+
+
+class TestOpening:
+    def test_another_version_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(schema, "VERSION", 99)
+        Ledger(tmp_path / "ledger.db").close()
+        monkeypatch.undo()
+        with pytest.raises(LedgerError, match=r"version 99.*reads version 1.*new run folder"):
+            Ledger(tmp_path / "ledger.db")
+
+    def test_a_ledger_keeps_its_id(self, tmp_path: Path) -> None:
+        ids = set()
+        for _ in range(2):
+            with Ledger(tmp_path / "ledger.db") as ledger:
+                ids.add(ledger.id)
+        with Ledger(f"sqlite:///{tmp_path}/ledger.db") as same, Ledger(tmp_path / "b.db") as other:
+            assert ids == {same.id} != {other.id}
+
+    def test_another_database_is_refused(self, tmp_path: Path) -> None:
+        with sqlite3.connect(tmp_path / "x.db") as connection:
+            connection.execute("create table t (a)")
+        connection.close()
+        with pytest.raises(LedgerError, match="no ledger"):
+            Ledger(tmp_path / "x.db")
+
+    def test_another_file_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "x.db").write_text("something else entirely\n" * 100)
+        with pytest.raises(LedgerError, match="no ledger or is damaged"):
+            Ledger(tmp_path / "x.db")
+
+    def test_a_file_that_was_cut_off_is_refused(self, ledger: Ledger, tmp_path: Path) -> None:
+        ledger.record_all([measurement(n) for n in range(500)], session="s", batch=0, share="x")
+        ledger.close()
+        file = tmp_path / "run" / "ledger.db"
+        os.truncate(file, file.stat().st_size // 2)
+        with pytest.raises(LedgerError, match="damaged"), Ledger(file) as cut:
+            cut.learned("s")
+
+    @pytest.mark.parametrize("url", ["what://x", "postgresql+nodriver://me:hunter2@h/x", "://"])
+    def test_addresses_that_lead_nowhere(self, url: str) -> None:
+        with pytest.raises(LedgerError) as caught:
+            Ledger(url)
+        assert "hunter2" not in str(caught.value)
+
+    MOUNTS = (
+        "/dev/sda1 / ext4 rw 0 0\n"
+        "server:/home /home nfs4 rw 0 0\n"
+        "tmpfs /home/me/fast tmpfs rw 0 0\n"
+        "me@host:/x /mnt/my\\040disk fuse.sshfs rw 0 0\n"
+        "//win/share /mnt/share cifs rw 0 0\n"
+    )
+
+    @pytest.mark.parametrize(
+        ("path", "kind"),
+        [
+            ("/home/me/runs/a", "nfs4"),
+            ("/home/me/fast/runs", None),
+            ("/homework", None),
+            ("/mnt/my disk/a/b", "fuse.sshfs"),
+            ("/mnt/share", "cifs"),
+            ("/var", None),
+        ],
+    )
+    def test_network_file_systems_are_told(self, path: str, kind: str | None) -> None:
+        assert network_file_system(Path(path), self.MOUNTS) == kind
+
+    def test_network_file_systems_are_refused(self, tmp_path: Path) -> None:
+        mounts = f"x / ext4 rw 0 0\nserver:/x {tmp_path} nfs4 rw 0 0\n"
+        (tmp_path / "elsewhere").symlink_to(tmp_path)
+        for path in (tmp_path / "run" / "ledger.db", tmp_path / "elsewhere" / "ledger.db"):
+            with pytest.raises(LedgerError, match=r"network file system \(nfs4\)"):
+                Database(path, mounts=mounts)
+            assert not path.exists()
+
+
+class TestSafety:
+    def test_durable_settings(self, ledger: Ledger) -> None:
+        with ledger._database.read() as connection:
+            pragmas = [
+                connection.exec_driver_sql(f"pragma {name}").scalar()
+                for name in ("journal_mode", "synchronous", "foreign_keys")
+            ]
+        assert pragmas == ["wal", 2, 1]
+
+    @pytest.mark.parametrize("table", sorted(schema.metadata.tables))
+    def test_facts_cannot_be_changed_or_deleted(self, ledger: Ledger, tmp_path: Path, table: str) -> None:
+        ledger.record(measurement(), session="s", batch=0, share="x")
+        ledger.log("s", "x", {})
+        ledger.add_call("s", {})
+        ledger.add_principle(principle(), session="s")
+        column = next(iter(schema.metadata.tables[table].columns)).name
+        connection = sqlite3.connect(tmp_path / "run" / "ledger.db")
+        for statement in (f"update {table} set {column} = {column}", f"delete from {table}"):
+            with pytest.raises(sqlite3.IntegrityError, match="only ever appended"):
+                connection.execute(statement)
+        connection.close()
+
+    def test_a_full_disk_is_a_sentence_and_loses_nothing(self, ledger: Ledger, tmp_path: Path) -> None:
+        ledger.record(measurement(0), session="s", batch=0, share="x")
+        with ledger._database.read() as connection:
+            pages = connection.exec_driver_sql("pragma page_count").scalar()
+            connection.exec_driver_sql(f"pragma max_page_count = {pages}")
+        many = [measurement(n) for n in range(1, 3000)]
+        with pytest.raises(LedgerError, match="No space is left"):
+            ledger.record_all(many, session="s", batch=1, share="x")
+        with ledger._database.read() as connection:
+            connection.exec_driver_sql("pragma max_page_count = 1000000")
+        assert [x.measurement for x in ledger.learned("s")] == [measurement(0)]
+        assert len(ledger.record_all(many, session="s", batch=1, share="x")) == len(many)
+        with ledger._database.read() as connection:
+            assert connection.exec_driver_sql("pragma integrity_check").scalar() == "ok"
+
+    def test_a_write_that_the_system_refuses(self, tmp_path: Path) -> None:
+        code = """
+import resource, signal, sys
+from vitruvius.errors import LedgerError
+from vitruvius.knowledge.ledger import Ledger
+ledger = Ledger(sys.argv[1])
+ledger.start_session("s", task="t", seed=0, settings={}, labels=[])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+try:
+    for number in range(200):
+        ledger.log("s", "x", {"text": "x" * 10_000}, number=number)
+except LedgerError as error:
+    print(number, error)
+"""
+        assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
+        path = tmp_path / "ledger.db"
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60
+        )
+        number, _, sentence = done.stdout.partition(" ")
+        assert "all that was recorded before is kept" in sentence, done.stderr
+        with Ledger(path) as ledger:
+            assert [event.number for event in ledger.events("s")] == list(range(int(number)))
+
+    def test_kill_9_loses_nothing_that_was_reported(self, tmp_path: Path) -> None:
+        code = """
+import sys
+from vitruvius.generator.evaluation.task import Measurement, Status
+from vitruvius.knowledge.ledger import Ledger
+ledger = Ledger(sys.argv[1])
+ledger.start_session("s", task="a/b", seed=0, settings={}, labels=[])
+start = len(ledger.learned("s"))
+for n in range(start, 100_000):
+    m = Measurement("a", "a/b", f"k{n}", f"i{n}", Status.OK, float(n))
+    print(ledger.record(m, session="s", batch=n, share="x").order, flush=True)
+"""
+        path, reported = tmp_path / "ledger.db", -1
+        for lines in (3, 40, 11):
+            process = subprocess.Popen(
+                [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
+            )
+            assert process.stdout is not None
+            for _ in range(lines):
+                order = int(process.stdout.readline())
+                assert order > reported  # what was there is not written again
+                reported = order
+            os.kill(process.pid, signal.SIGKILL)
+            rest = [int(line) for line in process.stdout.read().split("\n")[:-1]]
+            process.stdout.close()
+            process.wait()
+            reported = max([reported, *rest])
+            with Ledger(path) as ledger:
+                learned = ledger.learned("s")
+            # One more may be kept than was reported: killed between keeping and saying so.
+            assert reported + 1 <= len(learned) <= reported + 2
+            assert [(x.order, x.measurement.key) for x in learned] == [
+                (n, f"k{n}") for n in range(len(learned))
+            ]
+            reported = len(learned) - 1
+
+    def test_two_writers(self, tmp_path: Path) -> None:
+        code = """
+import sys
+from vitruvius.generator.evaluation.task import Measurement, Status
+from vitruvius.knowledge.ledger import Ledger
+session = sys.argv[2]
+ledger = Ledger(sys.argv[1])
+ledger.start_session(session, task="a/b", seed=0, settings={}, labels=[])
+for n in range(60):
+    m = Measurement("a", "a/b", f"k{n}", f"i{n}", Status.OK, float(n))
+    ledger.record(m, session=session, batch=n, share="x")
+    ledger.log(session, "batch", {"n": n}, number=n)
+"""
+        path = tmp_path / "ledger.db"
+        writers = [subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in "ab"]
+        assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+        with Ledger(path) as ledger:
+            both = [ledger.learned(name) for name in "ab"]
+            for learned in both:
+                assert [x.measurement.key for x in learned] == [f"k{n}" for n in range(60)]
+                assert all(x.counted for x in learned)
+            paid = [[x.paid for x in learned] for learned in both]
+            assert all(a != b for a, b in zip(*paid, strict=True))  # each was paid for once, by one of them
+
+
+def test_ten_thousand(ledger: Ledger) -> None:
+    many = [measurement(n, id=f"id{n % 9000}") for n in range(10_000)]
+    ledger.record_all(many, session="s", batch=0, share="x")
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        learned = ledger.learned("s")
+        seconds.append(time.process_time() - start)
+    assert len(learned) == 10_000 and sum(x.counted for x in learned) == 9_000
+    assert min(seconds) < 0.3
