@@ -6,10 +6,10 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo-llm test check lint clean
+.PHONY: help install run run-smollm2 test check lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## create .venv and install what is missing, with vLLM for this machine
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -20,7 +20,7 @@ install: ## create .venv and install what is missing, with vLLM for this machine
 run: install ## search for a graph network: the main job on embedded data (about 6 minutes the first time)
 	@$(BIN)/vitruvius run $(ARGS)
 
-demo-llm: install ## the same with a small language model, served by vLLM, proposing the principles
+run-smollm2: install ## the same with a small language model, served by vLLM, proposing the principles
 	@$(BIN)/vitruvius run --reasoner vllm:smollm2 $(ARGS)
 
 test: install ## run the tests; VITRUVIUS_TABLES=FOLDER adds those that need benchmark tables

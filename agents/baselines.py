@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -181,8 +181,11 @@ def _draw(space: SearchSpace, rng: np.random.Generator) -> Architecture:
     return space.architectures(space.sample(1, rng))[0]
 
 
-def _several(space: SearchSpace, rng: np.random.Generator, n: int, purse: Purse) -> list[Architecture]:
-    return [_draw(space, rng) for _ in range(n) if purse.open]
+def _several(space: SearchSpace, rng: np.random.Generator, n: int, purse: Purse) -> Iterator[Architecture]:
+    """Draws one by one, as long as they can be paid for."""
+    for _ in range(n):
+        if purse.open:
+            yield _draw(space, rng)
 
 
 def _mutant(parent: Architecture, rng: np.random.Generator) -> Architecture:

@@ -33,7 +33,8 @@ class Sizes:
     top: int = 10
     poor: int = 6
     contrasts: int = 6
-    effects: int = 16
+    effects: int = 24
+    counts: int = 24
     known: int = 12
 
 
@@ -55,7 +56,7 @@ def exhibits(brief: Brief, sizes: Sizes | None = None) -> dict[str, Any]:
     row = brief.space.sample(1, np.random.default_rng(brief.seed))
     if best is not None:
         row = best.choices[[int(np.argmax(best.quantiles))]]
-    each = [-(-n // share) for n in (sizes.top, sizes.poor, sizes.contrasts, sizes.effects)]
+    each = [-(-n // share) for n in (sizes.top, sizes.poor, sizes.contrasts, sizes.effects, sizes.counts)]
     rng = np.random.default_rng(brief.seed)
     return {
         "task": brief.target,
@@ -67,7 +68,7 @@ def exhibits(brief: Brief, sizes: Sizes | None = None) -> dict[str, Any]:
         "poor": _named("B", [entry for one in seen for entry in poor(one, each[1])]),
         "contrasts": [entry for one in seen for entry in contrasts(one, each[2], rng)],
         "effects": [entry for one in seen for entry in effects(one, each[3])],
-        "counts": [entry for one in seen for entry in operation_counts(one)],
+        "counts": [entry for one in seen for entry in operation_counts(one, each[4])],
         "known": known_principles(brief.known, sizes.known),
         "examples": examples(brief.space, sorted({name for one in seen for name in one.costs})),
         "limit": brief.limit,
@@ -166,8 +167,8 @@ def effects(observations: Observations, n: int) -> list[dict[str, Any]]:
     return [entry for _, entry in sorted(found, key=lambda item: -item[0])[:n]]
 
 
-def operation_counts(observations: Observations) -> list[dict[str, Any]]:
-    """Rank correlation of the score with the number of times each operation is used."""
+def operation_counts(observations: Observations, n: int) -> list[dict[str, Any]]:
+    """Rank correlation of the score with an operation's number of uses: the n largest."""
     population = Population(observations.space, observations.choices)
     ranks = _ranks(observations.scores)
     found: list[dict[str, Any]] = []
@@ -177,7 +178,7 @@ def operation_counts(observations: Observations) -> list[dict[str, Any]]:
             continue
         effect = float(np.corrcoef(uses, ranks)[0, 1])
         found.append({"task": observations.task, "operation": operation, "effect": effect})
-    return found
+    return sorted(found, key=lambda entry: -abs(entry["effect"]))[:n]
 
 
 def known_principles(principles: Sequence[Principle], n: int) -> list[dict[str, Any]]:

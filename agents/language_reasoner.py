@@ -20,7 +20,7 @@ from vitruvius.prompts.quoting import quote
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-SMALL = Sizes(top=6, poor=4, contrasts=3, effects=8, known=4)
+SMALL = Sizes(top=6, poor=4, contrasts=3, effects=8, counts=8, known=4)
 SMALL_LIMIT = 4
 """A tiny model gets less to read and writes fewer principles: on a CPU each takes seconds."""
 REPAIRABLE = frozenset({"not JSON", "cut off", "wrong schema", "bad predicate", "unknown name", "tautology"})

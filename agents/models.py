@@ -27,6 +27,7 @@ from vitruvius.errors import (
     ModelError,
     SettingsError,
     UnknownNameError,
+    VitruviusError,
 )
 from vitruvius.generator.serving import VLLMServer, device_args, require_vllm
 
@@ -70,7 +71,12 @@ class Chat:
             MissingPartError: A package is missing.
         """
         if self._model is None:
-            self._model = self.opener()
+            try:
+                self._model = self.opener()
+            except VitruviusError:
+                raise
+            except Exception as error:  # each provider's package has errors of its own
+                raise ModelError(f"{self.name} cannot be set up: {type(error).__name__}: {error}") from error
         return self._model
 
     def close(self) -> None:
@@ -124,7 +130,7 @@ def _openai(spec: str, model: str, reply_tokens: int, seconds: float) -> Chat:
     def connect() -> BaseChatModel:
         from langchain_openai import ChatOpenAI
 
-        clients.append(_bounded_client(seconds, trust_env=True))
+        clients.append(_bounded_client(seconds, trust_env=True, proxy=os.environ.get("OPENAI_PROXY")))
         # Retries are ours (`asking`): they keep to the time limit and are counted.
         return ChatOpenAI(
             model=model,
@@ -134,6 +140,7 @@ def _openai(spec: str, model: str, reply_tokens: int, seconds: float) -> Chat:
             timeout=seconds,
             max_retries=0,
             http_client=clients[-1],
+            openai_proxy="",  # the client above has it
         )
 
     structured = {"method": "json_schema", "strict": True}
@@ -175,6 +182,7 @@ def _vllm(
             timeout=seconds,
             max_retries=0,
             http_client=clients[-1],
+            openai_proxy="",
         )
 
     def close() -> None:
@@ -239,13 +247,14 @@ def _milestones(on_line: Callable[[str], None]) -> Callable[[str], None]:
     return filtered
 
 
-def _bounded_client(seconds: float, *, trust_env: bool) -> httpx.Client:
+def _bounded_client(seconds: float, *, trust_env: bool, proxy: str | None = None) -> httpx.Client:
     """An HTTP client whose answers are bounded in bytes and in *total* time.
 
     Args:
         seconds: From the answer's first byte to its last. The timeout of httpx counts anew with each byte:
             an endpoint that sends one a second would hold us for ever.
         trust_env: Whether proxies of the environment are used; loopback needs none.
+        proxy: Another one, by URL.
     """
     import httpx
 
@@ -271,7 +280,9 @@ def _bounded_client(seconds: float, *, trust_env: bool) -> httpx.Client:
             response.stream = Bounded(response.stream)
 
     timeout = httpx.Timeout(seconds, connect=min(seconds, 15.0))
-    return httpx.Client(timeout=timeout, trust_env=trust_env, event_hooks={"response": [bound]})
+    return httpx.Client(
+        timeout=timeout, trust_env=trust_env, proxy=proxy or None, event_hooks={"response": [bound]}
+    )
 
 
 __all__ = ["FORMS", "MOST_BYTES", "Chat", "chat_model"]

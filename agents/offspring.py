@@ -32,7 +32,7 @@ def mutate(space: SearchSpace, parents: Choices, n: int, rng: np.random.Generato
         if count >= n:
             break
         steps = space.neighbours(start[None])
-        steps = _new(space, steps[rng.permutation(len(steps))[:2]], seen)[: n - count]
+        steps = _new(space, steps[rng.permutation(len(steps))[:4]], seen)[: n - count]
         found.append(steps)
         count += len(steps)
     return np.concatenate(found)

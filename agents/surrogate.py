@@ -76,7 +76,7 @@ class GaussianProcess:
         prior = np.log(np.append(prior_weights, NOISE))
         bounds = [(p - 6.0, p + 4.0) for p in prior]
         found = minimize(
-            _loss, prior, args=(distances, targets, prior), jac=True, method="L-BFGS-B",
+            loss, prior, args=(distances, targets, prior), jac=True, method="L-BFGS-B",
             bounds=bounds, options={"maxiter": STEPS},
         )  # fmt: skip
         weights, noise = np.exp(found.x[:-1]), float(np.exp(found.x[-1]))
@@ -101,8 +101,18 @@ def _kernel(weights: Array, distances: Array) -> Array:
     return similar
 
 
-def _loss(point: Array, distances: Array, targets: Array, prior: Array) -> tuple[float, Array]:
-    """Negative log posterior of (log weights, log noise), and its gradient."""
+def loss(point: Array, distances: Array, targets: Array, prior: Array) -> tuple[float, Array]:
+    """Negative log posterior and its gradient.
+
+    Args:
+        point: (G + 1,) logarithms of the weights and of the noise.
+        distances: (G, n, n) distances among what was measured.
+        targets: (n,) values to explain.
+        prior: (G + 1,) prior medians of the point.
+
+    Returns:
+        The value up to a constant, and the gradient (G + 1,).
+    """
     weights, noise, n = np.exp(point[:-1]), float(np.exp(point[-1])), len(targets)
     similar = _kernel(weights, distances)
     factor = np.linalg.cholesky(1.0 + similar + noise * np.eye(n))
@@ -112,9 +122,9 @@ def _loss(point: Array, distances: Array, targets: Array, prior: Array) -> tuple
     scale = (targets @ solved + 1.0) / (n + 1.0)
     inner = inverse - np.outer(solved, solved) / scale
     away = (point - prior) / np.append(np.full(len(weights), SPREAD), NOISE_SPREAD)
-    loss = 0.5 * (n + 1.0) * np.log(scale) + np.log(np.diag(factor)).sum() + 0.5 * away @ away
+    value = 0.5 * (n + 1.0) * np.log(scale) + np.log(np.diag(factor)).sum() + 0.5 * away @ away
     gradient = np.empty(len(point))
     gradient[:-1] = -0.5 * weights * np.tensordot(distances, inner * similar, axes=2)
     gradient[-1] = 0.5 * noise * np.trace(inner)
     gradient += away / np.append(np.full(len(weights), SPREAD), NOISE_SPREAD)
-    return float(loss), gradient
+    return float(value), gradient

@@ -58,11 +58,11 @@ def gp_hamming(task: Task, evaluations: int, seed: int) -> Curve:
     that is left.
     """
     everything = task.space.enumerate()
-    places: dict[str, int] = {}
-    for identity in task.space.ids(everything):
-        places.setdefault(identity, len(places))
-    firsts = np.unique(np.array([places[i] for i in task.space.ids(everything)]), return_index=True)[1]
-    members = task.space.architectures(everything[firsts])
+    first: dict[str, int] = {}
+    for position, identity in enumerate(task.space.ids(everything)):
+        first.setdefault(identity, position)
+    places = {identity: place for place, identity in enumerate(first)}
+    members = task.space.architectures(everything[list(first.values())])
     rows = task.space.rows(task.bench.representative(member) for member in members)
     curve = random_search(task, min(INITIAL, evaluations), seed)
     drawn = [places[identity] for identity in curve.ids]

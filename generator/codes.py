@@ -153,7 +153,7 @@ class Codec:
         card = read_card(folder, "codec")
         space = _space_of(card, folder, space)
         try:
-            sizes = Sizes(**{**card["sizes"], "cardinalities": tuple(card["sizes"]["cardinalities"])})
+            sizes = Sizes.from_dict(card["sizes"])
             model = VQVAE(sizes)
             model.load_state_dict(load_file(folder / _WEIGHTS))
         except (KeyError, TypeError, RuntimeError, SafetensorError) as error:

@@ -188,7 +188,7 @@ def card(architecture: Architecture, shape: Shape, facts: Sequence[str], differe
 ## What it is
 
 - {space.description}
-- {shape.stem} channels in the first stage, {shape.cells} cells in each of three stages
+- channels in the first stage: {shape.stem}; cells in each of the three stages: {shape.cells}
 - images of {shape.in_channels} x {shape.height} x {shape.width}, {shape.classes} classes
 - {float(costs["params"][0]):.6f} M parameters, {float(costs["flops"][0]):.3f} M multiply-adds for one image
 - canonical identity: `{architecture.id}`

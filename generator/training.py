@@ -191,7 +191,7 @@ class _Training:
         adam = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=1e-4)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, settings.steps, settings.rate / 20)
         model.train()
-        streak = 0
+        step = streak = 0
         for step, pick in enumerate(self._batches(), 1):
             adam.zero_grad()
             self._loss(pick, step).backward()

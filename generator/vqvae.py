@@ -14,7 +14,7 @@ L = V - 2 inner nodes, K codes of d numbers, width w, D decisions, C choices of 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,12 @@ class Sizes:
     def as_dict(self) -> dict[str, object]:
         """The sizes as plain data, for a card."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Sizes:
+        """Read what `as_dict` wrote, after a round through JSON."""
+        fields: dict[str, Any] = {**data, "cardinalities": tuple(data["cardinalities"])}
+        return cls(**fields)
 
 
 class Batch(NamedTuple):

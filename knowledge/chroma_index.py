@@ -180,9 +180,11 @@ class Index:
         if self._temporary and self._collection is not None:
             self._client.delete_collection(self._name)
         self._client.close()
-        connections = getattr(getattr(self._client, "_server", None), "_session", None)
-        if connections is not None:  # a client of a server leaves its connections open
-            connections.close()
+        # The client of a server leaves its connections open, and has no public name for them.
+        for part in (self._client, getattr(self._client, "_admin_client", None)):
+            connections = getattr(getattr(part, "_server", None), "_session", None)
+            if connections is not None:
+                connections.close()
 
 
 def _settings() -> Any:

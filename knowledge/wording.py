@@ -16,7 +16,10 @@ KEYWORDS = frozenset(
 
 def is_word(name: str) -> bool:
     """Whether a name can stand in the text form without quotes, wherever a name can stand."""
-    return re.fullmatch(r"[A-Za-z_][\w.]*(-[\w.]+)*", name, re.ASCII) is not None and name.lower() not in KEYWORDS
+    return (
+        re.fullmatch(r"[A-Za-z_][\w.]*(-[\w.]+)*", name, re.ASCII) is not None
+        and name.lower() not in KEYWORDS
+    )
 
 
 def quoted(name: str) -> str:

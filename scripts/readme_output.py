@@ -2,9 +2,10 @@
 
     .venv/bin/python scripts/readme_output.py --update    run the first command, record it, paste it
     .venv/bin/python scripts/readme_output.py --check     is the README what was recorded? (in the tests)
-    .venv/bin/python scripts/readme_output.py --fresh     run it again: does it still print the same but for numbers?
+    .venv/bin/python scripts/readme_output.py --fresh     run it again: are the headings still the same?
 
-The whole output stands in `docs/output/run.txt`; the README gets it shortened, between two marks.
+The whole output stands in `docs/output/run.txt`; the README gets it shortened, in the
+fence that follows a mark.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 RECORDED = ROOT / "docs" / "output" / "run.txt"
-BEGIN, END = "<!-- output of vitruvius run -->", "<!-- end of output -->"
+MARK = "<!-- output of `make run`, shortened; kept by scripts/readme_output.py -->"
+BLOCK = re.compile(
+    rf"(?P<head>{re.escape(MARK)}\n```text\n)(?P<shown>.*?)(?P<foot>^```$)", re.DOTALL | re.MULTILINE
+)
 KEPT = 3
 """Lines that stay of a series of lines of the same kind."""
 WIDTH = 110
@@ -61,9 +65,9 @@ def titles(text: str) -> list[str]:
 
 
 def pasted(readme: str) -> str | None:
-    """What stands between the marks, without its fence; None without marks."""
-    found = re.search(f"{re.escape(BEGIN)}\n```text\n(.*?)```\n{re.escape(END)}", readme, re.DOTALL)
-    return found.group(1) if found else None
+    """What the fence after the mark holds; None without mark and fence."""
+    found = BLOCK.search(readme)
+    return found["shown"] if found else None
 
 
 def run() -> str:
@@ -80,13 +84,13 @@ def update() -> int:
     """Record the output and paste it."""
     readme = README.read_text(encoding="utf-8")
     if pasted(readme) is None:
-        print(f"{README.name} has no marks {BEGIN} and {END} with a text fence between them", file=sys.stderr)
+        print(f"{README.name} lacks the line {MARK} with a text fence below it", file=sys.stderr)
         return 1
     text = run()
     RECORDED.parent.mkdir(parents=True, exist_ok=True)
     RECORDED.write_text(text, encoding="utf-8")
-    head, tail = readme.split(BEGIN)[0], readme.split(END)[1]
-    README.write_text(f"{head}{BEGIN}\n```text\n{shorten(text)}```\n{END}{tail}", encoding="utf-8")
+    new = BLOCK.sub(lambda m: f"{m['head']}{shorten(text)}{m['foot']}", readme)
+    README.write_text(new, encoding="utf-8")
     return 0
 
 

@@ -6,9 +6,12 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from vitruvius.generator.library import CodeModel
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -22,6 +25,16 @@ def tables() -> Path:
     if not folder:
         pytest.skip("VITRUVIUS_TABLES does not name a folder with benchmark tables")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def code_model(tmp_path_factory: pytest.TempPathFactory) -> CodeModel:
+    """Codec and a quickly trained language model of NAS-Bench-201; do not write into its folder."""
+    from vitruvius.generator.corpus_training import LanguageModelSettings
+    from vitruvius.generator.library import load_or_train
+
+    folder = tmp_path_factory.mktemp("models") / "nasbench201"
+    return load_or_train("nasbench201", folder=folder, language=LanguageModelSettings(steps=100))
 
 
 @pytest.fixture(autouse=True)

@@ -211,7 +211,7 @@ def test_changed_readme_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(script, "README", readme)
     monkeypatch.setattr(script, "RECORDED", recorded)
     monkeypatch.setattr(script, "run", lambda: "a title\n\nBest 1\n")
-    readme.write_text(f"# x\n\n{script.BEGIN}\n```text\n```\n{script.END}\n\nmore\n")
+    readme.write_text(f"# x\n\n{script.MARK}\n```text\n```\n\nmore\n")
     assert script.check() == 1
     assert script.update() == 0
     assert script.check() == 0

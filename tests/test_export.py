@@ -123,7 +123,7 @@ def test_the_command_exports_the_best_of_a_run(tmp_path: Path):
         str(run), "--architecture", EMPTY.key, "--to", str(tmp_path / "other"), "--width", "6"
     )
     assert code == 0, error
-    assert "6 channels in the first stage" in (tmp_path / "other" / "card.md").read_text()
+    assert "channels in the first stage: 6" in (tmp_path / "other" / "card.md").read_text()
 
 
 def test_the_command_says_what_it_cannot_do(tmp_path: Path):

@@ -162,7 +162,7 @@ def test_exhibits_point_the_right_way() -> None:
     assert len(pairs) == 6
     assert all(p["gap"] > 0.1 and 1 <= len(p["changed"]) <= 2 for p in pairs)
     assert all(p["better"]["quantile"] - p["worse"]["quantile"] == pytest.approx(p["gap"]) for p in pairs)
-    counts = {c["operation"]: c["effect"] for c in ex.operation_counts(one)}
+    counts = {c["operation"]: c["effect"] for c in ex.operation_counts(one, 5)}
     assert max(counts, key=lambda name: counts[name]) == "skip"  # the made-up scores count these
     first = ex.effects(one, 5)[0]
     assert first["choice"] == "skip" and first["effect"] > 0

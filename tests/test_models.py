@@ -284,3 +284,11 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("VITRUVIUS_CACHE", str(tmp_path / "file" / "below"))
     with pytest.raises(VitruviusError, match="VITRUVIUS_CACHE"):
         smollm2.model_folder()
+
+
+def test_proxies_of_the_environment_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key-of-mine")
+    monkeypatch.setenv("OPENAI_PROXY", "http://127.0.0.1:9")
+    chat = chat_model("openai:gpt-5")
+    chat.connect()
+    chat.close()

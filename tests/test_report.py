@@ -75,7 +75,7 @@ def run(tmp_path: Path) -> Path:
         log("batch", {"keys": [], "pool": {}}, 0)
         for measurement in measured[:10]:
             ledger.record(measurement, session="session", batch=0, share="initial")
-        log("reference", {"task": TASK, "scores": sorted(m.score for m in measured[:10])}, 0)
+        log("reference", {"task": TASK, "scores": sorted(m.score or 0.0 for m in measured[:10])}, 0)
         good = principle(HOSTILE, PrincipleStatus.SUPPORTED, FRESH)
         ledger.add_principle(good, session="session")
         ledger.add_principle(principle("gcn harms", PrincipleStatus.REFUTED, None), session="session")

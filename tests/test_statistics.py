@@ -123,17 +123,17 @@ def test_too_little_is_said_not_guessed() -> None:
     other = get_space("nasbench201")
     rows = other.sample(50, np.random.default_rng(0))
     few = observe("op2 = gcn", 0.6, 0, n=5)
-    yes = np.ones(50, dtype=np.bool_)
+    yes, scores = np.ones(50, dtype=np.bool_), np.random.default_rng(0).random(50)
     foreign = Observations(
         other,
         "nasbench201/x",
         ("nasbench201", "x"),
         rows,
-        np.arange(50.0),
+        scores,
         yes,
         ~yes,
         np.arange(50),
-        np.arange(50.0),
+        scores,
     )
     for observed in ((), (few,), (foreign,)):
         reflection = StatisticsReasoner().reflect(brief(*observed))

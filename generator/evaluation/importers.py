@@ -192,10 +192,10 @@ def _shrink(state: dict[Any, Any]) -> tuple[int, str | None, dict[str, float | s
     runs: dict[str, dict[int, _Run]] = {}
     lengths: set[int] = set()
     for dataset, seeds in state["dataset_seed"].items():
-        for seed in seeds:
+        for seed in map(int, seeds):
             result = state["all_results"][dataset, seed]
             lengths.add(int(result["epochs"]))
-            runs.setdefault(str(dataset), {})[int(seed)] = _run(result)
+            runs.setdefault(str(dataset), {})[seed] = _run(result)
     state.clear()
     row: dict[str, float | str] = {"arch_str": text}
     if lengths == {200}:

@@ -65,7 +65,15 @@ class PlainReader:
         self._begins: dict[int, int] = {}
         try:
             return self._run()
-        except (struct.error, IndexError, KeyError, TypeError, ValueError, AttributeError, EOFError) as error:
+        except (
+            struct.error,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            EOFError,
+            RecursionError,
+        ) as error:
             raise Refused(f"it is cut off or damaged ({type(error).__name__})") from error
 
     def _run(self) -> Any:
@@ -132,7 +140,7 @@ class PlainReader:
     def name(self, module: str, name: str) -> None:
         """Push what an allowed name leads to."""
         if (module, name) not in NAMES:
-            raise Refused(f"it names {module!s:.60}.{name!s:.60}, which is not allowed")
+            raise Refused(f"it names {module:.60}.{name:.60}, which is not allowed")
         self.push(NAMES[module, name])
 
     def call(self) -> None:
@@ -256,6 +264,8 @@ def _external(reader: PlainReader) -> None:
 
 def _stacked_name(reader: PlainReader) -> None:
     module, name = reader.last(2)
+    if type(module) is not str or type(name) is not str:
+        raise Refused("it is damaged (name)")
     reader.name(module, name)
 
 

@@ -49,8 +49,8 @@ class ScalarType:
 
 
 def _scalar_type(name: str, align: bool = False, copy: bool = False) -> ScalarType:
-    if name not in _FORMATS:
-        raise Refused(f"it holds numbers of type {name!r:.40}")
+    if type(name) is not str or name not in _FORMATS:
+        raise Refused(f"it holds numbers of a type other than {', '.join(_FORMATS)}")
     return ScalarType(_FORMATS[name])
 
 
@@ -61,7 +61,7 @@ def _scalar(kind: ScalarType, data: bytes) -> float:
 
 def _latin(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
-        raise Refused(f"it holds bytes in the encoding {encoding!r:.40}")
+        raise Refused("it holds bytes in a foreign encoding")
     return text.encode("latin1")
 
 

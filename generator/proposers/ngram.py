@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vitruvius.generator.cards import read_card
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.language_model import read_corpus
-from vitruvius.generator.proposers.base import Codes, Draw, Request
+from vitruvius.generator.proposers.base import Draw, Request
 from vitruvius.generator.proposers.checks import allowed_of, same_codec
 
 ORDER = 4
@@ -98,7 +98,7 @@ class NgramProposer:
             tables.append(_Table(contexts, ((counts + _PULL * shorter) / (total + _PULL)).astype(np.float32)))
         return tables
 
-    def _chances(self, past: Codes | NDArray[np.int64], tables: list[_Table]) -> NDArray[np.float32]:
+    def _chances(self, past: NDArray[np.int64], tables: list[_Table]) -> NDArray[np.float32]:
         """Chances of the next code after the codes so far (n, P), longest known context first: (n, K)."""
         found = np.repeat(tables[0].chances, len(past), axis=0)  # (n, K)
         for depth, table in enumerate(tables[1:], 1):

@@ -71,4 +71,4 @@ class UniformProposer:
 
 def _fits(codes: Codes, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which sequences (n, L) have an allowed code at each position: (n,)."""
-    return allowed[np.arange(codes.shape[1]), codes].all(axis=1)
+    return np.all(allowed[np.arange(codes.shape[1]), codes], axis=1)

@@ -140,11 +140,12 @@ class ServerProposer:
             raise ModelError("This connection was closed: make a new proposer.")
         try:
             reply = self._client.request(method, path, json=body)
-            found = reply.json()
         except httpx.HTTPError as error:
             raise ModelError(
                 f"The server at {self._where} does not answer: {type(error).__name__} {error}."
             ) from error
+        try:
+            found = reply.json()
         except ValueError as error:
             raise ModelError(
                 f"The server at {self._where} answers no JSON (status {reply.status_code})."

@@ -99,8 +99,8 @@ def score(
         normal = codec.space.normalise(decoded[valid])
         keys = len(np.unique(codec.space.numbers(normal)))
         typer.echo(
-            f"{engine:<16} {valid.sum() / n:.2%} of {n} draws valid, {keys / max(1, valid.sum()):.2%} of these"
-            f" distinct, {n / drawn.seconds:,.0f} sequences a second"
+            f"{engine:<16} {valid.sum() / n:.2%} of {n} draws valid, "
+            f"{keys / max(1, valid.sum()):.2%} of these distinct, {n / drawn.seconds:,.0f} sequences a second"
         )
 
 
@@ -124,7 +124,8 @@ def serve(space: _Space, seed: _Seed = 0) -> None:
 
 
 def _codes_line(figures: dict[str, Any]) -> str:
-    return f"codes            {figures['used']} of {figures['codebook']} used, perplexity {figures['perplexity']}"
+    used = f"{figures['used']} of {figures['codebook']} used"
+    return f"codes            {used}, perplexity {figures['perplexity']}"
 
 
 def _model(space: str, seed: int) -> CodeModel:
