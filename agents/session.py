@@ -165,6 +165,8 @@ class Session:
                 f"{evaluations} evaluations are fewer than the initial design of {self.options.initial}: "
                 "allow more, or set a smaller `initial`."
             )
+        if self.options.reasoner != "none" and self.options.reflect_every:
+            _ = self.reasoner  # a wrong name or a broken template is refused before anything is spent
         plan = make_plan(self.journal, self.sources, self.options, evaluations)
         for line in plan["lines"]:
             self.say(line)
@@ -325,14 +327,14 @@ class Session:
         """Turn the supported principles into a restriction for the next draws."""
         principles = learning.rescore(self.journal)
         restriction = learning.restrict(self.journal, principles, self.options, remaining)
-        if self._restriction is None or restriction.to_json() != self._restriction.to_json():
-            lines = restriction.describe()
-            data = {"share": restriction.share, "lines": lines, "restriction": restriction.to_json()}
-            last = self.journal.last("restriction")
-            if last is None or last[1]["restriction"] != data["restriction"]:
-                self.journal.log("restriction", data, number=last[0] + 1 if last else 0)
-                for line in lines:
-                    self.say(line)
+        last = self.journal.last("restriction")
+        data = {"share": restriction.share, "lines": restriction.describe(), "restriction": restriction.to_json()}
+        if last is None or last[1]["restriction"] != data["restriction"]:
+            self.journal.log("restriction", data, number=last[0] + 1 if last else 0)
+        before = self._restriction.hard if self._restriction is not None else ()
+        if [term.principle for term in restriction.hard] != [term.principle for term in before]:
+            for line in data["lines"]:
+                self.say(f"restriction: {line}")
         self._restriction = restriction
         return restriction
 

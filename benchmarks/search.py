@@ -90,14 +90,13 @@ def execute(job: Job) -> dict[str, Any]:
 
 def run_jobs(jobs: list[Job], workers: int, out: Path | None) -> dict[tuple[str, int], dict[str, Any]]:
     """Results of all jobs by key: read from the file where it has them, run where it has not."""
-    done = {key: result for key, result in _finished(out)}
+    done = dict(_finished(out))
     left = [job for job in jobs if job.key not in done]
     print(f"{len(jobs)} runs, {len(jobs) - len(left)} of them done before", file=sys.stderr, flush=True)
     for count, result in enumerate(_run(left, workers), start=1):
         done[result["settings"], result["seed"]] = result
         if out is not None:
-            with out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(result) + "\n")
+            _append(out, result)
         final = next((r for r in reversed(result["regret"]) if r is not None), None)
         shown = "nothing found" if final is None else f"regret {final:.4f}"
         print(
@@ -114,6 +113,13 @@ def _run(jobs: list[Job], workers: int) -> Iterator[dict[str, Any]]:
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         for future in as_completed([pool.submit(execute, job) for job in jobs]):
             yield future.result()
+
+
+def _append(out: Path, result: dict[str, Any]) -> None:
+    """Add a line, after ending one that was cut off by a kill."""
+    cut_off = out.exists() and not out.read_bytes().endswith(b"\n")
+    with out.open("a", encoding="utf-8") as file:
+        file.write(("\n" if cut_off else "") + json.dumps(result) + "\n")
 
 
 def _finished(out: Path | None) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:

@@ -24,7 +24,7 @@ from vitruvius.knowledge.chroma_index import (
     renew_folder,
 )
 from vitruvius.knowledge.embedders import Embedder, default_embedder, get_embedder
-from vitruvius.knowledge.filters import Filters
+from vitruvius.knowledge.filters import Filters, scope
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.predicate import predicate_from_json
 from vitruvius.knowledge.principle import Principle, PrincipleStatus
@@ -224,7 +224,7 @@ class Store:
             self.notes.append(f"Principle {principle.id} is found by its sentence only: {error}")
         metadata: dict[str, Any] = {
             "space": proposal.space,
-            "task": proposal.task,
+            "scope": scope(proposal.space, proposal.task),
             "status": principle.status.value,
             "support": principle.evidence.n_for,
         }

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from vitruvius.errors import CheckpointError, InvalidArchitectureError, InvalidCodesError
 from vitruvius.generator.codes import Codec, format_codes, parse_codes
 from vitruvius.generator.library import CodeModel
@@ -103,7 +104,9 @@ def test_saved_and_loaded(codec: Codec, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["card.json", "model.safetensors"]
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "card", "no card", "kind", "format", "decisions", "sizes"])
+@pytest.mark.parametrize(
+    "damage", ["flip", "cut", "gone", "card", "no card", "kind", "format", "decisions", "sizes"]
+)
 def test_damage_is_refused(codec: Codec, tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "codec"
     codec.save(folder)

@@ -116,7 +116,7 @@ def test_intervals_find_what_is_there() -> None:
     shares = [
         intervals.spread(np.clip(rng.normal(mean, 0.2, 100), 0, 1)).sum(axis=0)[None] for mean in (0.65, 0.35)
     ]
-    low, high = intervals.difference(*shares, 0.05)
+    low, high = intervals.difference(shares[0], shares[1], 0.05)
     assert 0.1 < low[0] < 0.3 < high[0] < 0.5
     assert intervals.log_evalue(*shares)[0] > np.log(1000)
     assert intervals.log_evalue(*shares[::-1])[0] < 0

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+)
+
 from vitruvius.errors import CheckpointError, UserError
 from vitruvius.generator import library
 from vitruvius.generator.adapters import adapt_checkpoint
@@ -117,10 +124,18 @@ def test_finetuned_card(code_model: CodeModel, two_bands: Path, tmp_path: Path) 
     assert (corpus["quantiles"] == 9).any() and (corpus["quantiles"] == -1).sum() == 15625
     codes = corpus["codes"][:4]
     child = finetune(
-        two_bands, codes, np.array([1, 2, 3, 4]), tmp_path, seed=0, steps=1, labels=[("nasbench201", "cifar100")]
+        two_bands,
+        codes,
+        np.array([1, 2, 3, 4]),
+        tmp_path,
+        seed=0,
+        steps=1,
+        labels=[("nasbench201", "cifar100")],
     )
     labels = read_card(child, "language model")["labels"]
-    assert labels == [["nasbench201", "cifar10"], ["nasbench201", "cifar100"]], "what touched the start stays on it"
+    assert labels == [["nasbench201", "cifar10"], ["nasbench201", "cifar100"]], (
+        "what touched the start stays on it"
+    )
     assert read_card(code_model.language_model, "language model")["labels"] == []
 
 
@@ -145,7 +160,9 @@ def foreign_checkpoint(folder: Path, tied: bool) -> Path:
     words = ["<unk>", "<|end|>", "hello", "world", "<eos>"]
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>", eos_token="<|end|>").save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>", eos_token="<|end|>").save_pretrained(
+        folder
+    )
     config = GPT2Config(
         vocab_size=len(words), n_embd=64, n_layer=2, n_head=2, n_positions=64,
         tie_word_embeddings=tied, bos_token_id=1, eos_token_id=1,
@@ -160,7 +177,9 @@ def foreign_checkpoint(folder: Path, tied: bool) -> Path:
 def test_existing_checkpoint(code_model: CodeModel, tmp_path: Path, lora: bool, tied: bool) -> None:
     """A foreign model learns the codes, by all weights or by adapters, and loads like one of ours."""
     path = foreign_checkpoint(tmp_path / "mine", tied)
-    out = adapt_checkpoint(path, code_model.codec, tmp_path / "out", lora, steps=150, rate=3e-3 if lora else 1e-3)
+    out = adapt_checkpoint(
+        path, code_model.codec, tmp_path / "out", lora, steps=150, rate=3e-3 if lora else 1e-3
+    )
     card = read_card(out, "language model")
     assert card["origin"] == "mine" and card["lora"] is lora
     assert card["metrics"]["nats"] < 20  # 24.95 is knowing nothing
@@ -193,7 +212,7 @@ def test_library_loads_what_it_trained(code_model: CodeModel) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[CodecSettings, LanguageModelSettings]:
     monkeypatch.setenv("VITRUVIUS_CACHE", str(tmp_path / "cache"))
-    return CodecSettings(steps=40, warm=10, check=20), QUICK
+    return CodecSettings(steps=20, batch=64, warm=8, check=10), QUICK
 
 
 def test_library_mends_a_damaged_model(quick: tuple[CodecSettings, LanguageModelSettings]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.library import CodeModel
 from vitruvius.generator.pool import Pool, fill_pool

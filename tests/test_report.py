@@ -178,7 +178,7 @@ def test_terminal_page_shows_what_matters(summary: Summary) -> None:
     page = terminal_page(summary)
     assert summary.best is not None
     for expected in (summary.best.key, HOSTILE, "+0.21 [+0.12, +0.30]", "14 of 14 counted, 15 paid", "random",
-                     "only gcn >= 1", "warning: vLLM is not used", "1 out_of_memory"):  # fmt: skip
+                     "only gcn >= 1", "vitruvius report", "warning: vLLM is not used", "1 out_of_memory"):  # fmt: skip
         assert expected in page
 
 

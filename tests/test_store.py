@@ -119,7 +119,7 @@ class TestSearch:
         assert store.search("skip", status="proposed") == []
 
     def test_more_than_the_index_buffers(self, ledger: Ledger, store: Store) -> None:
-        add(ledger, *(principle(operation, n) for operation in OPERATIONS for n in range(1, 241)))
+        add_fast(ledger, [principle(operation, n) for operation in OPERATIONS for n in range(1, 241)])
         assert len(store.search("skip", limit=50)) == 50
         matches = store.search("at least 7 skip operations", about="conv1x1", limit=500)
         assert len({match.principle.id for match in matches}) == 240
@@ -367,7 +367,10 @@ while True:
     def test_in_memory(self, ledger: Ledger, tmp_path: Path) -> None:
         add(ledger, principle("skip"))
         before = set(tmp_path.iterdir())
-        with Store(ledger, None) as one, Store(ledger, None, embedder=HashingEmbedder(16)) as other:
+        with (
+            Store(ledger, None, embedder=HashingEmbedder()) as one,
+            Store(ledger, None, embedder=HashingEmbedder(16)) as other,
+        ):
             assert found(one, "skip") == found(other, "skip") == {principle("skip").id}
         assert set(tmp_path.iterdir()) == before
 

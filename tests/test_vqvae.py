@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from vitruvius.errors import UserError
 from vitruvius.generator.space import get_space
 from vitruvius.generator.training import (
@@ -108,7 +109,10 @@ def test_isomorphic_architectures_stay_on_one_side() -> None:
 
 
 def test_codebook_size_follows_the_space() -> None:
-    sizes = {name: sizes_for(get_space(name), get_space(name).enumerate()) for name in ("nasbench201", "nasbench-graph")}
+    sizes = {
+        name: sizes_for(get_space(name), get_space(name).enumerate())
+        for name in ("nasbench201", "nasbench-graph")
+    }
     assert (sizes["nasbench201"].length, sizes["nasbench201"].codes) == (6, 64)
     assert (sizes["nasbench-graph"].length, sizes["nasbench-graph"].codes) == (4, 128)
 
@@ -131,7 +135,7 @@ def test_held_out_architectures_come_back(name: str) -> None:
 def test_same_seed_same_codes() -> None:
     """Training is repeatable, and leaves the global random state alone."""
     space = get_space("nasbench201")
-    settings = CodecSettings(steps=60, warm=20, check=20)
+    settings = CodecSettings(steps=20, batch=64, warm=8, check=10)
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     first, second = (train_codec(space, seed=3, settings=settings)[0] for _ in range(2))

@@ -78,10 +78,13 @@ def _validated(data: dict[str, Any]) -> Settings:
     ):
         for key in given:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f" Did you mean {where}{near[0]}?" if near else ""
-                allowed = ", ".join(sorted(known))
-                raise SettingsError(f"Unknown setting {where}{key}.{hint} Allowed: {allowed}.")
+                everywhere = {name: name for name in Settings.model_fields}
+                everywhere |= {name: f"options.{name}" for name in Options.model_fields}
+                near = difflib.get_close_matches(key, everywhere, n=1)
+                hint = f" Did you mean {everywhere[near[0]]}?" if near else ""
+                raise SettingsError(
+                    f"Unknown setting {where}{key}.{hint} Allowed: {', '.join(sorted(everywhere.values()))}."
+                )
     try:
         return Settings.model_validate(data)
     except ValidationError as error:

@@ -43,7 +43,7 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
         from rich.console import Console
 
         console = Console(highlight=False)
-    for part in (_best, _curve, _principles, _pruning, _costs):
+    for part in (_best, _curve, _principles, _pruning, _costs, _next):
         part(summary, console)
 
 
@@ -132,6 +132,17 @@ def _costs(summary: Summary, console: Console) -> None:
         _line(console, "refused: " + ", ".join(f"{n} {reason}" for reason, n in summary.refused.items()))
     for warning in summary.warnings:
         _line(console, f"warning: {warning}")
+
+
+def _next(summary: Summary, console: Console) -> None:
+    if not summary.run or summary.best is None:
+        return
+    _title(console, "Next")
+    _line(console, f"vitruvius report {summary.run}     all figures in one HTML file")
+    _line(
+        console, f"vitruvius export {summary.run}     the best architecture as PyTorch, weights, ONNX, card"
+    )
+    _line(console, f'vitruvius principles search "which operations help?" --run {summary.run}')
 
 
 def number(value: float | None) -> str:

