@@ -13,6 +13,7 @@ from vitruvius.agents.engine import Engine
 from vitruvius.agents.offspring import mutate
 from vitruvius.agents.options import Options
 from vitruvius.agents.selection import Selector
+from vitruvius.generator.codes import format_codes
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.pool import Pool, fill_pool
 from vitruvius.generator.proposers.base import Request
@@ -28,10 +29,10 @@ class Batch:
     Attributes:
         number: Position in the session, from 0.
         keys: Exact architectures, in order.
-        shares: Key -> "initial", "open" or "model".
+        shares: Key -> "initial", "open", "model" (the code model wrote it) or "local" (a neighbour of the best).
         reasons: Key -> why it was chosen.
         pool: Counts of the generator's draw.
-        codes: Key -> code text, for architectures that the code model wrote.
+        codes: Key -> the codes as drawn, for architectures that the code model wrote.
     """
 
     number: int
@@ -91,139 +92,126 @@ def initial_batch(task: Task, options: Options, known: set[str], size: int, numb
     return batch
 
 
-def next_batch(
-    number: int,
-    task: Task,
-    options: Options,
-    engine: Engine,
-    observed: Observations,
-    restriction: Restriction,
-    known: set[str],
-    *,
-    size: int,
-    open_size: int,
-) -> Batch:
-    """Draw a pool, choose from it, and add the open share.
+@dataclass(slots=True)
+class _Pool:
+    """Candidates for one batch: rows (m, D), the code text of each, empty for local ones, and counts."""
 
-    Args:
-        number: Number of the batch.
+    rows: Choices
+    codes: list[str]
+    counts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Drafter:
+    """Draws batches after the initial design: generator and selection, and the open share beside them.
+
+    Attributes:
         task: The target.
         options: Settings of the session.
         engine: The code model and what serves it.
-        observed: What was measured on the target.
-        restriction: What the principles leave of the space.
-        known: Ids that need no further evaluation.
-        size: Architectures in the batch.
-        open_size: How many of them are drawn from the whole space.
-
-    Returns:
-        The batch; smaller than `size` only where the space is used up.
     """
-    batch = Batch(number)
-    space = task.space
-    taken = set(known)
-    rows = draw_new(space, open_size, taken, stream(options.seed, number, 1))
-    taken.update(space.ids(rows))
-    for row in rows:
-        batch.add(task, row, "open", "open share: uniform over the whole space")
-    wanted = size - len(batch.keys)
-    pool, batch.pool = _pool(number, task, options, engine, observed, restriction, taken)
-    for row, reason in _choose(number, task, options, observed, restriction, pool, min(wanted, len(pool))):
-        taken.update(space.ids(row[None]))
-        batch.add(task, row, "model", reason)
-    _note_codes(batch, task, engine)
-    missing = size - len(batch.keys)
-    if missing > 0:
-        rows = draw_new(space, missing, taken, stream(options.seed, number, 4))
+
+    task: Task
+    options: Options
+    engine: Engine
+
+    def next_batch(
+        self,
+        number: int,
+        observed: Observations,
+        restriction: Restriction,
+        known: set[str],
+        *,
+        size: int,
+        open_size: int,
+    ) -> Batch:
+        """Draw a pool, choose from it, and add the open share.
+
+        Args:
+            number: Number of the batch.
+            observed: What was measured on the target.
+            restriction: What the principles leave of the space.
+            known: Ids that need no further evaluation.
+            size: Architectures in the batch.
+            open_size: How many of them are drawn from the whole space.
+
+        Returns:
+            The batch; smaller than `size` only where the space is used up.
+        """
+        batch, space = Batch(number), self.task.space
+        rows = draw_new(space, open_size, known, stream(self.options.seed, number, 1))
+        taken = known | set(space.ids(rows))
         for row in rows:
-            batch.add(task, row, "open", "the pool had nothing new: uniform over the whole space")
-    return batch
+            batch.add(self.task, row, "open", "open share: uniform over the whole space")
+        pool = self._pool(number, observed, restriction, taken)
+        batch.pool = pool.counts
+        for i, reason in self._choose(number, observed, restriction, pool.rows, size - len(rows)):
+            taken.update(space.ids(pool.rows[i : i + 1]))
+            batch.add(self.task, pool.rows[i], "model" if pool.codes[i] else "local", reason)
+            if pool.codes[i]:
+                batch.codes[batch.keys[-1]] = pool.codes[i]
+        missing = size - len(batch.keys)
+        for row in draw_new(space, missing, taken, stream(self.options.seed, number, 4)):
+            batch.add(self.task, row, "open", "the pool had nothing new: uniform over the whole space")
+        return batch
 
+    def _choose(
+        self, number: int, observed: Observations, restriction: Restriction, pool: Choices, k: int
+    ) -> list[tuple[int, str]]:
+        """Positions in the pool, each with the reason why it was chosen."""
+        if k <= 0 or not len(pool):
+            return []
+        if self.options.selection == "random":
+            picks = stream(self.options.seed, number, 3).permutation(len(pool))[:k]
+            return [(int(i), "drawn at random from the pool") for i in picks]
+        weights = restriction.weights(pool, self.task.bench.costs)
+        selector = Selector(self.task.space, seed=self.options.seed)
+        chosen = selector.choose(observed.choices, observed.scores, pool, weights, k, seed=number)
+        return list(zip(chosen.rows, chosen.reasons, strict=True))
 
-def _note_codes(batch: Batch, task: Task, engine: Engine) -> None:
-    """Write down the codes of what was chosen from the pool."""
-    chosen = [key for key in batch.keys if batch.shares[key] == "model"]
-    if not chosen:
-        return
-    from vitruvius.generator.codes import format_codes
+    def _pool(self, number: int, observed: Observations, restriction: Restriction, taken: set[str]) -> _Pool:
+        """What the code model writes, half of it asked for the best tenth, and neighbours of the best."""
+        codec, known = self.engine.model.codec, set(taken)
+        costs = self.task.bench.costs
+        allowed = restriction.codes(codec, costs) if restriction.hard else None
+        rows: list[Choices] = []
+        codes: list[str] = []
+        counts: dict[str, Any] = {}
+        for half, quantile in enumerate((None, 9)):
+            request = Request(
+                n=self.options.pool // 2,
+                seed=int(stream(self.options.seed, number, 2).integers(2**31)) + half,
+                temperature=self.options.temperature,
+                quantile=quantile,
+                allowed=allowed,
+            )
+            drawn = fill_pool(
+                self.engine.proposer, codec, request,
+                inside=lambda choices: restriction.inside(choices, costs), known_ids=known,
+            )  # fmt: skip
+            known.update(self.task.space.ids(drawn.choices))
+            rows.append(drawn.choices)
+            codes += [format_codes(one) for one in drawn.codes]
+            _add_counts(counts, drawn)
+        local = self._local(number, observed, restriction, known)
+        counts["local"] = len(local)
+        return _Pool(np.concatenate([*rows, local]), codes + [""] * len(local), counts)
 
-    codes = engine.model.codec.encode(task.space.rows(task.space.parse(key) for key in chosen))
-    batch.codes = {key: format_codes(row) for key, row in zip(chosen, codes, strict=True)}
-
-
-def _choose(
-    number: int,
-    task: Task,
-    options: Options,
-    observed: Observations,
-    restriction: Restriction,
-    pool: Choices,
-    k: int,
-) -> list[tuple[NDArray[np.int8], str]]:
-    if k <= 0:
-        return []
-    if options.selection == "random":
-        picks = stream(options.seed, number, 3).permutation(len(pool))[:k]
-        return [(pool[i], "drawn at random from the pool") for i in picks]
-    weights = restriction.weights(pool, task.bench.costs)
-    selector = Selector(task.space, seed=options.seed)
-    chosen = selector.choose(observed.choices, observed.scores, pool, weights, k, seed=number)
-    return [(pool[i], reason) for i, reason in zip(chosen.rows, chosen.reasons, strict=True)]
-
-
-def _pool(
-    number: int,
-    task: Task,
-    options: Options,
-    engine: Engine,
-    observed: Observations,
-    restriction: Restriction,
-    taken: set[str],
-) -> tuple[Choices, dict[str, Any]]:
-    """Candidates of the code model, half of them asked for the best tenth, and neighbours of the best."""
-
-    def inside(choices: Choices) -> NDArray[np.bool_]:
-        return restriction.inside(choices, task.bench.costs)
-
-    codec = engine.model.codec
-    allowed = restriction.codes(codec, task.bench.costs) if restriction.hard else None
-    known = set(taken)
-    parts: list[Choices] = []
-    counts: dict[str, Any] = {}
-    for half, quantile in enumerate((None, 9)):
-        request = Request(
-            n=options.pool // 2,
-            seed=int(stream(options.seed, number, 2).integers(2**31)) + half,
-            temperature=options.temperature,
-            quantile=quantile,
-            allowed=allowed,
-        )
-        pool = fill_pool(engine.proposer, codec, request, inside=inside, known_ids=known)
-        known.update(task.space.ids(pool.choices))
-        parts.append(pool.choices)
-        _add_counts(counts, pool)
-    if options.local and len(observed):
-        parts.append(_local(number, task, options, observed, inside, known))
-        counts["local"] = len(parts[-1])
-    return np.concatenate(parts), counts
+    def _local(
+        self, number: int, observed: Observations, restriction: Restriction, known: set[str]
+    ) -> Choices:
+        """New architectures inside the restriction, a step or two from the best five."""
+        space = self.task.space
+        if not self.options.local or not len(observed):
+            return np.empty((0, len(space.decisions)), dtype=np.int8)
+        best = observed.choices[np.argsort(-observed.scores, kind="stable")[:5]]
+        rows = mutate(space, best, self.options.local, stream(self.options.seed, number, 5))
+        rows = rows[restriction.inside(rows, self.task.bench.costs)]
+        first = {identity: i for i, identity in reversed(list(enumerate(space.ids(rows))))}
+        return rows[sorted(i for identity, i in first.items() if identity not in known)]
 
 
 def _add_counts(counts: dict[str, Any], pool: Pool) -> None:
     for name in ("asked", "unfinished", "invalid", "duplicate", "known", "outside", "seconds"):
         counts[name] = counts.get(name, 0) + getattr(pool, name)
     counts["kept"] = counts.get("kept", 0) + len(pool.choices)
-
-
-def _local(
-    number: int, task: Task, options: Options, observed: Observations, inside: Any, known: set[str]
-) -> Choices:
-    best = observed.choices[np.argsort(-observed.scores, kind="stable")[:5]]
-    rows = mutate(task.space, best, options.local, stream(options.seed, number, 5))
-    rows = rows[inside(rows)]
-    keep: list[int] = []
-    taken = set(known)
-    for i, identity in enumerate(task.space.ids(rows)):
-        if identity not in taken:
-            taken.add(identity)
-            keep.append(i)
-    return rows[keep]

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from vitruvius.agents import candidates, learning, measuring
-from vitruvius.agents.candidates import Batch
+from vitruvius.agents import learning, measuring
+from vitruvius.agents.candidates import Batch, Drafter, initial_batch, open_due
 from vitruvius.agents.engine import Engine
 from vitruvius.agents.guard import check_sources
 from vitruvius.agents.journal import Journal
@@ -207,16 +207,15 @@ class Session:
         counted, known = self.journal.counted(), self.journal.known_ids()
         if counted < self.options.initial:
             wanted = min(size or self.options.initial, self.options.initial - counted)
-            batch = candidates.initial_batch(self.task, self.options, known, wanted, number)
+            batch = initial_batch(self.task, self.options, known, wanted, number)
         else:
             self._learn(number, evaluations)
             limit = min(size or self.options.batch, max(evaluations - counted, 1))
             opened = sum(x.counted and x.share == "open" for x in self.journal.learned())
             with self._timed("generation and selection"):
-                batch = candidates.next_batch(
-                    number, self.task, self.options, self.engine, self.journal.observations(),
-                    self.restriction, known, size=limit,
-                    open_size=candidates.open_due(self.options, counted, evaluations, opened, limit),
+                batch = Drafter(self.task, self.options, self.engine).next_batch(
+                    number, self.journal.observations(), self.restriction, known, size=limit,
+                    open_size=open_due(self.options, counted, evaluations, opened, limit),
                 )  # fmt: skip
         if batch.keys:
             random_state = [self.options.seed, number]
@@ -328,12 +327,13 @@ class Session:
         principles = learning.rescore(self.journal)
         restriction = learning.restrict(self.journal, principles, self.options, remaining)
         last = self.journal.last("restriction")
-        data = {"share": restriction.share, "lines": restriction.describe(), "restriction": restriction.to_json()}
-        if last is None or last[1]["restriction"] != data["restriction"]:
+        lines, plain = restriction.describe(), restriction.to_json()
+        if last is None or last[1]["restriction"] != plain:
+            data = {"share": restriction.share, "lines": lines, "restriction": plain}
             self.journal.log("restriction", data, number=last[0] + 1 if last else 0)
         before = self._restriction.hard if self._restriction is not None else ()
         if [term.principle for term in restriction.hard] != [term.principle for term in before]:
-            for line in data["lines"]:
+            for line in lines:
                 self.say(f"restriction: {line}")
         self._restriction = restriction
         return restriction

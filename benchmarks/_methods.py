@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from vitruvius.agents.baselines import METHODS as BASELINES
 from vitruvius.agents.baselines import POPULATION, TOURNAMENT, Curve, random_search
 from vitruvius.agents.selection import log_improvement, normal_scores
-from vitruvius.agents.session import Session
 from vitruvius.agents.surrogate import GaussianProcess
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.space import Choices
@@ -41,6 +40,8 @@ def settings_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def session(task: Task, evaluations: int, seed: int, options: Mapping[str, Any]) -> Curve:
     """A session from nothing: empty ledger and store, no source task."""
+    from vitruvius.agents.session import Session  # loads torch: not for those who only run baselines
+
     with Session(task, seed=seed, **options) as running:
         running.run(evaluations)
         curve = Curve(task.metric.maximize)

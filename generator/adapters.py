@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.pytorch_utils import Conv1D
 
 from vitruvius.errors import CheckpointError, UserError
 from vitruvius.generator.codes import Codec
@@ -130,5 +131,6 @@ def _with_adapters(model: Any, tokens: list[int], rank: int) -> Any:
         lora_alpha=2 * rank,
         target_modules="all-linear",
         trainable_token_indices=rows,
+        fan_in_fan_out=any(isinstance(part, Conv1D) for part in model.modules()),  # GPT-2's layout
     )
     return get_peft_model(model, config)

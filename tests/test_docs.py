@@ -19,6 +19,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted(path for path in (ROOT / "docs").rglob("*.md") if "decisions" not in path.parts),
 ]
-FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```[ \t]*$", re.MULTILINE | re.DOTALL
+)
 RUN = ("python", "console", "bash")
 SHOWN = ("", "text", "toml", "json", "markdown", "jinja", "make", "yaml")
 """Languages that are only read."""
@@ -61,7 +64,7 @@ def fences(text: str) -> list[Fence]:
     for match in FENCE.finditer(text):
         language, _, info = match["info"].strip().partition(" ")
         line = text.count("\n", 0, match.start()) + 1
-        found.append(Fence(language, info, match["body"], line, match.start(), match.end()))
+        found.append(Fence(language, info, textwrap.dedent(match["body"]), line, match.start(), match.end()))
     return found
 
 

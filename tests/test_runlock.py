@@ -61,11 +61,14 @@ def test_names_host_and_process_of_the_holder_and_is_free_after_kill_9(tmp_path:
 def test_a_forked_child_that_outlives_its_parent_does_not_hold_the_lock(tmp_path: Path) -> None:
     fork = """
 import os
+ready, tell = os.pipe()
 child = os.fork()
 if child == 0:
     os.close(1)
+    os.write(tell, b"x")
     time.sleep(20)
     os._exit(0)
+os.read(ready, 1)
 Path(sys.argv[1], "child").write_text(str(child))
 """
     holder = start_holder(tmp_path, fork)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from vitruvius.errors import RunBusyError, StoreError, UnknownNameError, UserError
-from vitruvius.knowledge.chroma_index import Index
 from vitruvius.knowledge.embedders import HashingEmbedder
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.predicate import predicate_from_json
@@ -203,110 +201,6 @@ class TestEmbedders:
             with Store(ledger, tmp_path / "chroma", embedder=HashingEmbedder(), rebuild=True) as store:
                 assert len(store.search("skip")) == store.count() == 1
         Store(ledger, tmp_path / "chroma", embedder=HashingEmbedder()).close()
-
-
-def _files(folder: Path, pattern: str) -> list[Path]:
-    files = [path for path in folder.rglob(pattern) if path.is_file()]
-    assert files
-    return files
-
-
-def _cut(folder: Path) -> None:
-    for file in _files(folder, "chroma.sqlite3"):
-        os.truncate(file, 20_000)
-
-
-def _empty(folder: Path) -> None:
-    for file in _files(folder, "chroma.sqlite3"):
-        os.truncate(file, 0)
-
-
-def _garbage(folder: Path) -> None:
-    for file in _files(folder, "chroma.sqlite3"):
-        file.write_bytes(b"not a database " * 5000)
-
-
-def _vectors_garbage(folder: Path) -> None:
-    for file in _files(folder, "*.bin"):
-        file.write_bytes(b"\xff" * file.stat().st_size)
-
-
-def _vectors_lost(folder: Path) -> None:
-    for file in _files(folder, "*.bin"):
-        shutil.rmtree(file.parent, ignore_errors=True)
-
-
-def _all_lost(folder: Path) -> None:
-    shutil.rmtree(folder)
-
-
-class TestDamage:
-    @pytest.mark.parametrize("harm", [_cut, _garbage, _vectors_garbage, _vectors_lost, _empty, _all_lost])
-    def test_is_mended_from_the_ledger(
-        self, ledger: Ledger, tmp_path: Path, harm: Callable[[Path], None]
-    ) -> None:
-        folder = tmp_path / "chroma"
-        # Only the vectors of more than 1,000 entries lie in files of their own.
-        each = 241 if harm in (_vectors_garbage, _vectors_lost) else 9
-        many = [principle(operation, n) for operation in OPERATIONS for n in range(1, each + 1)]
-        add_fast(ledger, many)
-        Store(ledger, folder, embedder=HashingEmbedder(64)).close()
-        harm(folder)
-        with Store(ledger, folder, embedder=HashingEmbedder(64)) as store:
-            assert store.count() == len(many)
-            assert len(store.search("skip", about="skip", limit=300)) == each
-            if harm not in (_empty, _all_lost):  # these look like no index at all
-                assert any("damaged" in note and "made anew" in note for note in store.notes)
-        with Store(ledger, folder, embedder=HashingEmbedder(64)) as store:
-            assert store.notes == [] and store.count() == len(many)
-        assert len(list(folder.glob("index-*"))) == 1
-
-    def test_during_a_search(self, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from chromadb.errors import InternalError
-
-        add(ledger, principle("skip"))
-        real, broken = Index.nearest, [True]
-
-        def fail_once(self: Index, *arguments: object) -> object:
-            if broken:
-                broken.pop()
-                collection = self._collection
-                monkeypatch.setattr(
-                    collection, "query", _raise(InternalError("disk image is malformed")), raising=False
-                )
-            return real(self, *arguments)
-
-        with Store(ledger, tmp_path / "chroma", embedder=HashingEmbedder()) as store:
-            monkeypatch.setattr(Index, "nearest", fail_once)
-            assert len(store.search("skip")) == 1
-            assert any("malformed" in note for note in store.notes)
-
-    def test_an_index_of_another_ledger(self, ledger: Ledger, tmp_path: Path) -> None:
-        with Ledger(tmp_path / "second.db") as second:
-            second.start_session("s", task=TASK, seed=0, settings={}, labels=[])
-            add(second, principle("conv3x3"), principle("conv1x1"))
-            Store(second, tmp_path / "chroma", embedder=HashingEmbedder()).close()
-        add(ledger, principle("skip"))
-        with Store(ledger, tmp_path / "chroma", embedder=HashingEmbedder()) as store:
-            assert found(store) == {principle("skip").id}
-            assert "another ledger" in store.notes[0]
-
-    def test_killed_between_index_and_signature(self, ledger: Ledger, tmp_path: Path) -> None:
-        add(ledger, principle("skip"))
-        store = Store(ledger, tmp_path / "chroma", embedder=HashingEmbedder())
-        add(ledger, principle("conv3x3"))
-        entries = {p.id: store._entry(p) for p in ledger.principles()}
-        store._used.put(entries, store.embedder)
-        store.close()
-        with Store(ledger, tmp_path / "chroma") as store:
-            assert store.count() == 2 and len(store.search("x")) == 2
-
-
-def _raise(error: Exception) -> Callable[..., None]:
-    def fail(**_: object) -> None:
-        raise error
-
-    return fail
 
 
 def add_fast(ledger: Ledger, principles: list[Principle]) -> None:

@@ -1,0 +1,261 @@
+"""The ledger when things go wrong: foreign files, full disks, killed processes, two writers."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vitruvius.errors import LedgerError
+from vitruvius.generator.evaluation.task import Measurement, Status
+from vitruvius.knowledge import schema
+from vitruvius.knowledge.database import Database, network_file_system
+from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.principle import (
+    Origin,
+    Principle,
+    Proposal,
+    principle_id,
+)
+
+TASK = "nasbench201/cifar10"
+
+
+def measurement(number: int = 0, **changes: object) -> Measurement:
+    base = Measurement(
+        space="nasbench201", task=TASK, key=f"key{number}", id=f"id{number}", status=Status.OK,
+        score=90 + number / 7, seconds=1.5, params=0.3, latency={"gpu": 1.25}, fidelity="200 epochs",
+        evaluator="table:1", fingerprint="f",
+    )  # fmt: skip
+    return dataclasses.replace(base, **changes)
+
+
+def principle(number: int = 0, **changes: object) -> Principle:
+    predicate = {"kind": "count", "operations": ["conv3x3"], "comparison": ">=", "value": number + 1}
+    proposal = Proposal(f"Principle {number}.", predicate, "nasbench201")
+    base = Principle(principle_id(proposal), proposal, Origin("statistics", template="t", session="s"))
+    return dataclasses.replace(base, **changes)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path):
+    with Ledger(tmp_path / "run" / "ledger.db") as ledger:
+        for session in ("s", "other"):
+            ledger.start_session(session, task=TASK, seed=3, settings={}, labels=[("nasbench201", "cifar10")])
+        yield ledger
+
+
+class TestOpening:
+    def test_another_version_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(schema, "VERSION", 99)
+        Ledger(tmp_path / "ledger.db").close()
+        monkeypatch.undo()
+        with pytest.raises(LedgerError, match=r"version 99.*reads version 1.*new run folder"):
+            Ledger(tmp_path / "ledger.db")
+
+    def test_a_ledger_keeps_its_id(self, tmp_path: Path) -> None:
+        ids = set()
+        for _ in range(2):
+            with Ledger(tmp_path / "ledger.db") as ledger:
+                ids.add(ledger.id)
+        with Ledger(f"sqlite:///{tmp_path}/ledger.db") as same, Ledger(tmp_path / "b.db") as other:
+            assert ids == {same.id} != {other.id}
+
+    def test_another_database_is_refused(self, tmp_path: Path) -> None:
+        with sqlite3.connect(tmp_path / "x.db") as connection:
+            connection.execute("create table t (a)")
+        connection.close()
+        with pytest.raises(LedgerError, match="no ledger"):
+            Ledger(tmp_path / "x.db")
+
+    def test_another_file_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "x.db").write_text("something else entirely\n" * 100)
+        with pytest.raises(LedgerError, match="no ledger or is damaged"):
+            Ledger(tmp_path / "x.db")
+
+    def test_a_file_that_was_cut_off_is_refused(self, ledger: Ledger, tmp_path: Path) -> None:
+        ledger.record_all([measurement(n) for n in range(500)], session="s", batch=0, share="x")
+        ledger.close()
+        file = tmp_path / "run" / "ledger.db"
+        os.truncate(file, file.stat().st_size // 2)
+        with pytest.raises(LedgerError, match="damaged"), Ledger(file) as cut:
+            cut.learned("s")
+
+    @pytest.mark.parametrize("url", ["what://x", "postgresql+nodriver://me:hunter2@h/x", "://"])
+    def test_addresses_that_lead_nowhere(self, url: str) -> None:
+        with pytest.raises(LedgerError) as caught:
+            Ledger(url)
+        assert "hunter2" not in str(caught.value)
+
+    MOUNTS = (
+        "/dev/sda1 / ext4 rw 0 0\n"
+        "server:/home /home nfs4 rw 0 0\n"
+        "tmpfs /home/me/fast tmpfs rw 0 0\n"
+        "me@host:/x /mnt/my\\040disk fuse.sshfs rw 0 0\n"
+        "//win/share /mnt/share cifs rw 0 0\n"
+    )
+
+    @pytest.mark.parametrize(
+        ("path", "kind"),
+        [
+            ("/home/me/runs/a", "nfs4"),
+            ("/home/me/fast/runs", None),
+            ("/homework", None),
+            ("/mnt/my disk/a/b", "fuse.sshfs"),
+            ("/mnt/share", "cifs"),
+            ("/var", None),
+        ],
+    )
+    def test_network_file_systems_are_told(self, path: str, kind: str | None) -> None:
+        assert network_file_system(Path(path), self.MOUNTS) == kind
+
+    def test_network_file_systems_are_refused(self, tmp_path: Path) -> None:
+        mounts = f"x / ext4 rw 0 0\nserver:/x {tmp_path} nfs4 rw 0 0\n"
+        (tmp_path / "elsewhere").symlink_to(tmp_path)
+        for path in (tmp_path / "run" / "ledger.db", tmp_path / "elsewhere" / "ledger.db"):
+            with pytest.raises(LedgerError, match=r"network file system \(nfs4\)"):
+                Database(path, mounts=mounts)
+            assert not path.exists()
+
+
+class TestSafety:
+    def test_durable_settings(self, ledger: Ledger) -> None:
+        with ledger._database.read() as connection:
+            pragmas = [
+                connection.exec_driver_sql(f"pragma {name}").scalar()
+                for name in ("journal_mode", "synchronous", "foreign_keys")
+            ]
+        assert pragmas == ["wal", 2, 1]
+
+    @pytest.mark.parametrize("table", sorted(schema.metadata.tables))
+    def test_facts_cannot_be_changed_or_deleted(self, ledger: Ledger, tmp_path: Path, table: str) -> None:
+        ledger.record(measurement(), session="s", batch=0, share="x")
+        ledger.log("s", "x", {})
+        ledger.add_call("s", {})
+        ledger.add_principle(principle(), session="s")
+        column = next(iter(schema.metadata.tables[table].columns)).name
+        connection = sqlite3.connect(tmp_path / "run" / "ledger.db")
+        for statement in (f"update {table} set {column} = {column}", f"delete from {table}"):
+            with pytest.raises(sqlite3.IntegrityError, match="only ever appended"):
+                connection.execute(statement)
+        connection.close()
+
+    def test_a_full_disk_is_a_sentence_and_loses_nothing(self, ledger: Ledger, tmp_path: Path) -> None:
+        ledger.record(measurement(0), session="s", batch=0, share="x")
+        with ledger._database.read() as connection:
+            pages = connection.exec_driver_sql("pragma page_count").scalar()
+            connection.exec_driver_sql(f"pragma max_page_count = {pages}")
+        many = [measurement(n) for n in range(1, 3000)]
+        with pytest.raises(LedgerError, match="No space is left"):
+            ledger.record_all(many, session="s", batch=1, share="x")
+        with ledger._database.read() as connection:
+            connection.exec_driver_sql("pragma max_page_count = 1000000")
+        assert [x.measurement for x in ledger.learned("s")] == [measurement(0)]
+        assert len(ledger.record_all(many, session="s", batch=1, share="x")) == len(many)
+        with ledger._database.read() as connection:
+            assert connection.exec_driver_sql("pragma integrity_check").scalar() == "ok"
+
+    def test_a_write_that_the_system_refuses(self, tmp_path: Path) -> None:
+        code = """
+import resource, signal, sys
+from vitruvius.errors import LedgerError
+from vitruvius.knowledge.ledger import Ledger
+ledger = Ledger(sys.argv[1])
+ledger.start_session("s", task="t", seed=0, settings={}, labels=[])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+try:
+    for number in range(200):
+        ledger.log("s", "x", {"text": "x" * 10_000}, number=number)
+except LedgerError as error:
+    print(number, error)
+"""
+        assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
+        path = tmp_path / "ledger.db"
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60
+        )
+        number, _, sentence = done.stdout.partition(" ")
+        assert "all that was recorded before is kept" in sentence, done.stderr
+        with Ledger(path) as ledger:
+            assert [event.number for event in ledger.events("s")] == list(range(int(number)))
+
+    def test_kill_9_loses_nothing_that_was_reported(self, tmp_path: Path) -> None:
+        code = """
+import sys
+from vitruvius.generator.evaluation.task import Measurement, Status
+from vitruvius.knowledge.ledger import Ledger
+ledger = Ledger(sys.argv[1])
+ledger.start_session("s", task="a/b", seed=0, settings={}, labels=[])
+start = len(ledger.learned("s"))
+for n in range(start, 100_000):
+    m = Measurement("a", "a/b", f"k{n}", f"i{n}", Status.OK, float(n))
+    print(ledger.record(m, session="s", batch=n, share="x").order, flush=True)
+"""
+        path, reported = tmp_path / "ledger.db", -1
+        for lines in (3, 40, 11):
+            process = subprocess.Popen(
+                [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
+            )
+            assert process.stdout is not None
+            for _ in range(lines):
+                order = int(process.stdout.readline())
+                assert order > reported  # what was there is not written again
+                reported = order
+            os.kill(process.pid, signal.SIGKILL)
+            rest = [int(line) for line in process.stdout.read().split("\n")[:-1]]
+            process.stdout.close()
+            process.wait()
+            reported = max([reported, *rest])
+            with Ledger(path) as ledger:
+                learned = ledger.learned("s")
+            # One more may be kept than was reported: killed between keeping and saying so.
+            assert reported + 1 <= len(learned) <= reported + 2
+            assert [(x.order, x.measurement.key) for x in learned] == [
+                (n, f"k{n}") for n in range(len(learned))
+            ]
+            reported = len(learned) - 1
+
+    def test_two_writers(self, tmp_path: Path) -> None:
+        code = """
+import sys
+from vitruvius.generator.evaluation.task import Measurement, Status
+from vitruvius.knowledge.ledger import Ledger
+session = sys.argv[2]
+ledger = Ledger(sys.argv[1])
+ledger.start_session(session, task="a/b", seed=0, settings={}, labels=[])
+for n in range(60):
+    m = Measurement("a", "a/b", f"k{n}", f"i{n}", Status.OK, float(n))
+    ledger.record(m, session=session, batch=n, share="x")
+    ledger.log(session, "batch", {"n": n}, number=n)
+"""
+        path = tmp_path / "ledger.db"
+        writers = [subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in "ab"]
+        assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+        with Ledger(path) as ledger:
+            both = [ledger.learned(name) for name in "ab"]
+            for learned in both:
+                assert [x.measurement.key for x in learned] == [f"k{n}" for n in range(60)]
+                assert all(x.counted for x in learned)
+            paid = [[x.paid for x in learned] for learned in both]
+            assert all(a != b for a, b in zip(*paid, strict=True))  # each was paid for once, by one of them
+
+
+def test_ten_thousand(ledger: Ledger) -> None:
+    many = [measurement(n, id=f"id{n % 9000}") for n in range(10_000)]
+    ledger.record_all(many, session="s", batch=0, share="x")
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        learned = ledger.learned("s")
+        seconds.append(time.process_time() - start)
+    assert len(learned) == 10_000 and sum(x.counted for x in learned) == 9_000
+    assert min(seconds) < 0.3
