@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 if TYPE_CHECKING:
@@ -35,6 +39,51 @@ def code_model(tmp_path_factory: pytest.TempPathFactory) -> CodeModel:
 
     folder = tmp_path_factory.mktemp("models") / "nasbench201"
     return load_or_train("nasbench201", folder=folder, language=LanguageModelSettings(steps=100))
+
+
+@pytest.fixture(scope="session")
+def finetuned(code_model: CodeModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that was shown the last architecture of the space as the best."""
+    from vitruvius.generator.language_model import finetune
+
+    best = code_model.codec.encode(code_model.codec.space.enumerate()[-1:])
+    out = tmp_path_factory.mktemp("tuned")
+    return finetune(code_model.language_model, np.repeat(best, 4, axis=0), np.full(4, 9), out, seed=0)
+
+
+@pytest.fixture(scope="session")
+def draw_elsewhere(
+    code_model: CodeModel, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., dict[str, list[list[int]]]]:
+    """Draws 50 sequences, seed 17, band 4, in another process, with each of the named proposers."""
+
+    def draw(*names: str) -> dict[str, list[list[int]]]:
+        script = tmp_path_factory.mktemp("child") / "draw.py"
+        script.write_text(_CHILD)
+        call = [sys.executable, str(script), str(code_model.folder), *names]
+        done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=280)
+        assert done.returncode == 0, done.stderr[-2000:]
+        line = next(line for line in done.stdout.splitlines() if line.startswith("CODES "))
+        return json.loads(line.removeprefix("CODES "))
+
+    return draw
+
+
+_CHILD = """
+import json, sys
+from pathlib import Path
+from vitruvius.generator.library import load_or_train
+from vitruvius.generator.proposers import Request, make_proposer
+
+if __name__ == "__main__":
+    model = load_or_train("nasbench201", folder=Path(sys.argv[1]))
+    found = {}
+    for name in sys.argv[2:]:
+        proposer = make_proposer(name, model)
+        found[name] = proposer.draw(Request(n=50, seed=17, quantile=4)).codes.tolist()
+        proposer.close()
+    print("CODES " + json.dumps(found))
+"""
 
 
 @pytest.fixture(autouse=True)

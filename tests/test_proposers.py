@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 
 from vitruvius.errors import CheckpointError, MissingPartError, ModelError, UnknownNameError, UserError
-from vitruvius.generator.language_model import finetune
 from vitruvius.generator.library import CodeModel
 from vitruvius.generator.proposers import PROPOSERS, make_proposer
 from vitruvius.generator.proposers.base import Proposer, Request
@@ -26,49 +24,10 @@ from vitruvius.generator.proposers.vllm_server import KEY_VARIABLE, ServerPropos
 from vitruvius.generator.vocabulary import Vocabulary
 from vitruvius.testing import ProposerContract
 
-CHILD = """
-import json, sys
-from pathlib import Path
-from vitruvius.generator.library import load_or_train
-from vitruvius.generator.proposers import Request, make_proposer
-
-if __name__ == "__main__":
-    model = load_or_train("nasbench201", folder=Path(sys.argv[1]))
-    found = {}
-    for name in sys.argv[2:]:
-        proposer = make_proposer(name, model)
-        found[name] = proposer.draw(Request(n=50, seed=17, quantile=4)).codes.tolist()
-        proposer.close()
-    print("CODES " + json.dumps(found))
-"""
-
-
-def draw_elsewhere(model: CodeModel, script: Path, *names: str) -> dict[str, list[list[int]]]:
-    """What another process draws."""
-    script.write_text(CHILD)
-    call = [sys.executable, str(script), str(model.folder), *names]
-    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=280)
-    assert done.returncode == 0, done.stderr[-2000:]
-    line = next(line for line in done.stdout.splitlines() if line.startswith("CODES "))
-    return json.loads(line.removeprefix("CODES "))
-
 
 @pytest.fixture
 def model(code_model: CodeModel) -> CodeModel:
     return code_model
-
-
-@pytest.fixture(scope="session")
-def finetuned(code_model: CodeModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that was shown the last architecture of the space as the best."""
-    best = code_model.codec.encode(code_model.codec.space.enumerate()[-1:])
-    return finetune(
-        code_model.language_model,
-        np.repeat(best, 4, axis=0),
-        np.full(4, 9),
-        tmp_path_factory.mktemp("tuned"),
-        seed=0,
-    )
 
 
 class TestUniform(ProposerContract):
@@ -92,9 +51,11 @@ class TestTransformers(ProposerContract):
         return make_proposer("transformers", model)
 
 
-def test_another_process_draws_the_same(model: CodeModel, tmp_path: Path) -> None:
+def test_another_process_draws_the_same(
+    model: CodeModel, draw_elsewhere: Callable[..., dict[str, list[list[int]]]]
+) -> None:
     names = ("uniform", "ngram", "transformers")
-    there = draw_elsewhere(model, tmp_path / "draw.py", *names)
+    there = draw_elsewhere(*names)
     for name in names:
         here = make_proposer(name, model).draw(Request(n=50, seed=17, quantile=4)).codes
         assert here.tolist() == there[name], name
