@@ -77,7 +77,8 @@ def open_due(options: Options, counted: int, evaluations: int, opened: int, size
 
     The share is spread evenly over what follows the initial design, and never falls behind.
     """
-    wanted = max(options.open_share * evaluations, min(options.open_minimum, evaluations - options.initial))
+    at_least = min(options.open_minimum, (evaluations - options.initial) / 2)  # never most of a tiny budget
+    wanted = max(options.open_share * evaluations, at_least)
     span = max(evaluations - options.initial, 1)
     progress = min(max(counted + size - options.initial, 0) / span, 1.0)
     return min(size, max(0, math.ceil(wanted * progress - 1e-9) - opened))

@@ -35,8 +35,6 @@ class PruneSettings:
     """How far principles may cut.
 
     Attributes:
-        open_share: Share of the budget that is drawn uniformly from the whole space.
-        open_minimum: Least number of such draws.
         smallest_share: Least share of the space that stays.
         per_remaining: Least number of architectures that stay, for each evaluation left in the budget.
         hard_low: A principle cuts when its effect, in its direction, is at least this even at the lower
@@ -47,18 +45,12 @@ class PruneSettings:
         sharpness: An architecture against every principle weighs exp(-sharpness).
     """
 
-    open_share: float = 0.10
-    open_minimum: int = 5
     smallest_share: float = 0.01
     per_remaining: int = 20
     hard_low: float = 0.05
     least_cut: float = 0.01
     largest_cut: float = 0.5
     sharpness: float = 3.0
-
-    def open_draws(self, evaluations: int) -> int:
-        """How many of a budget's evaluations are drawn from the whole space."""
-        return min(evaluations, max(self.open_minimum, math.ceil(self.open_share * evaluations)))
 
     def minimum(self, space: SearchSpace, remaining: int) -> float:
         """Least share of the space that must stay with so many evaluations remaining; at most 1."""

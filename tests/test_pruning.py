@@ -208,9 +208,8 @@ def test_the_cost_of_pruning_is_told_or_cannot_be_told() -> None:
     assert f"{worse.effect.estimate:+.2f}" in worse.sentence()
 
 
-def test_open_share_and_minimum() -> None:
+def test_least_share_that_stays() -> None:
     rules = PruneSettings()
-    assert [rules.open_draws(n) for n in (3, 20, 50, 51, 200)] == [3, 5, 5, 6, 20]
     assert rules.minimum(SPACE, 5) == 0.01
     assert rules.minimum(SPACE, 50) == pytest.approx(1000 / 15_625)
     assert rules.minimum(SPACE, 10_000) == 1.0

@@ -75,7 +75,7 @@ def test_open_share_is_at_least_what_is_promised(session: Session) -> None:
     assert shares.count("open") >= 5
 
 
-@pytest.mark.parametrize(("evaluations", "expected"), [(50, 5), (100, 10), (12, 2), (200, 20)])
+@pytest.mark.parametrize(("evaluations", "expected"), [(50, 5), (100, 10), (12, 2), (14, 2), (200, 20)])
 def test_open_share_is_spread_over_the_session(evaluations: int, expected: int) -> None:
     options, counted, opened, history = Options(), 10, 0, []
     while counted < evaluations:
