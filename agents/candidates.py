@@ -29,7 +29,7 @@ class Batch:
     Attributes:
         number: Position in the session, from 0.
         keys: Exact architectures, in order.
-        shares: Key -> "initial", "open", "model" (the code model wrote it) or "local" (a neighbour of the best).
+        shares: Key -> "initial", "open", "model" (written by the code model), "local" (near the best).
         reasons: Key -> why it was chosen.
         pool: Counts of the generator's draw.
         codes: Key -> the codes as drawn, for architectures that the code model wrote.

@@ -51,7 +51,7 @@ class Clock:
         self._spent[self._part] = self._spent.get(self._part, 0.0) + time.monotonic() - self._start
 
 
-def compare(journal: Journal, evaluations: int, seed: int) -> dict[str, list[float]]:
+def compare(journal: Journal, evaluations: int, seed: int) -> dict[str, list[float | None]]:
     """Best-so-far curves of the baselines at the same budget, on ledgers of their own; logged once.
 
     Returns:
@@ -61,7 +61,7 @@ def compare(journal: Journal, evaluations: int, seed: int) -> dict[str, list[flo
 
     if not journal.task.evaluator.tabular:
         return {}
-    curves: dict[str, list[float]] = {}
+    curves: dict[str, list[float | None]] = {}
     for number, method in enumerate((random_search, regularised_evolution)):
         curve = method(journal.task, evaluations, seed)
         name = method.__name__.replace("_", " ")

@@ -264,6 +264,7 @@ class Session:
         self.journal.log("settled", {"counted": self.journal.counted()}, number=last[0])
 
     def _finish(self, evaluations: int) -> None:
+        self._settle()  # a session killed after its last measurement has not done so yet
         counted = self.journal.counted()
         paid = sum(x.paid for x in self.journal.learned())
         for part, seconds in self._spent.items():
@@ -361,7 +362,7 @@ class Session:
         architecture = self.journal.architecture(measurement.key)
         return Best(architecture, measurement, learning.satisfied(self.journal, architecture))
 
-    def compare(self, evaluations: int) -> dict[str, list[float]]:
+    def compare(self, evaluations: int) -> dict[str, list[float | None]]:
         """Best-so-far curves of random search and regularised evolution at the same budget.
 
         They run on ledgers of their own, and only where scores are looked up; elsewhere nothing is run.

@@ -82,7 +82,7 @@ def fill(ledger: Ledger, n: int, rng: np.random.Generator) -> None:
     while len(principles) < n:
         each = make(rng)
         principles[each.id] = each
-    with ledger._database.write() as connection:
+    with ledger._database.write() as connection:  # pyright: ignore[reportPrivateUsage]
         for each in principles.values():
             principle_rows.add(connection, each, "s")
 

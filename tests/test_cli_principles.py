@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -33,7 +34,7 @@ FRESH = Effect(0.21, 0.05, 0.37, 9, 14, evalue=33.0, naive=0.35)
 
 
 def make(
-    sentence: str, operation: str, status: PrincipleStatus = PrincipleStatus.PROPOSED, **at: object
+    sentence: str, operation: str, status: PrincipleStatus = PrincipleStatus.PROPOSED, **at: Any
 ) -> Principle:
     predicate = {"kind": "count", "operations": [operation], "comparison": ">=", "value": 2}
     proposal = Proposal(sentence, predicate, "nasbench201", TASK)
@@ -75,7 +76,7 @@ def output(*arguments: str | Path) -> str:
     return result.stdout
 
 
-def data(*arguments: str | Path) -> list[dict[str, object]]:
+def data(*arguments: str | Path) -> list[dict[str, Any]]:
     return json.loads(output(*arguments, "--json"))
 
 

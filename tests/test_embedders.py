@@ -68,7 +68,9 @@ class TestMiniLM(EmbedderContract):
 
     def test_equals_the_reference_implementation(self, minilm: Embedder) -> None:
         library = pytest.importorskip("sentence_transformers")
-        folder = importlib.util.find_spec(PACKAGE).submodule_search_locations[0] + "/model"
+        spec = importlib.util.find_spec(PACKAGE)
+        assert spec is not None and spec.submodule_search_locations is not None
+        folder = spec.submodule_search_locations[0] + "/model"
         texts = ["Skip connections help.", "short", "a longer sentence about pooling, depth and width " * 3]
         reference = library.SentenceTransformer(folder, device="cpu").encode(texts)
         np.testing.assert_allclose(minilm.embed(texts), reference, atol=1e-5)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ from vitruvius.knowledge.records import principle_from_json, principle_to_json
 TASK = "nasbench201/cifar10"
 
 
-def measurement(number: int = 0, **changes: object) -> Measurement:
+def measurement(number: int = 0, **changes: Any) -> Measurement:
     base = Measurement(
         space="nasbench201", task=TASK, key=f"key{number}", id=f"id{number}", status=Status.OK,
         score=90 + number / 7, seconds=1.5, params=0.3, latency={"gpu": 1.25}, fidelity="200 epochs",
@@ -45,7 +46,7 @@ def failure(status: Status, device: str = "cpu", number: int = 0) -> Measurement
     return measurement(number, status=status, score=None, reason="no.", device=device)
 
 
-def principle(number: int = 0, **changes: object) -> Principle:
+def principle(number: int = 0, **changes: Any) -> Principle:
     predicate = {"kind": "count", "operations": ["conv3x3"], "comparison": ">=", "value": number + 1}
     proposal = Proposal(f"Principle {number}.", predicate, "nasbench201")
     base = Principle(principle_id(proposal), proposal, Origin("statistics", template="t", session="s"))
@@ -74,7 +75,12 @@ def lookup(ledger: Ledger, m: Measurement, device: str = "") -> Measurement | No
 
 class TestSessions:
     def test_starting_twice_is_one_session_and_changes_are_named(self, ledger: Ledger) -> None:
-        facts = {"task": TASK, "seed": 7, "settings": {"a": 1, "b": [1.5]}, "labels": [("x", "y")]}
+        facts: dict[str, Any] = {
+            "task": TASK,
+            "seed": 7,
+            "settings": {"a": 1, "b": [1.5]},
+            "labels": [("x", "y")],
+        }
         ledger.start_session("new", **facts)
         ledger.start_session("new", **facts)
         record = ledger.session("new")
@@ -130,8 +136,9 @@ class TestRecording:
         assert len(ledger.learned("s")) == 4 and ledger.learned("other") == []
 
     def test_numpy_numbers_are_numbers(self, ledger: Ledger) -> None:
+        batch: Any = np.int64(0)
         m = measurement(0, score=np.float32(0.5), params=np.float64(2.5), seed=np.int64(3))
-        ledger.record(m, session="s", batch=np.int64(0), share="initial")
+        ledger.record(m, session="s", batch=batch, share="initial")
         found = lookup(ledger, measurement(0, seed=3))
         assert found is not None and (found.score, found.params) == (0.5, 2.5)
         assert type(found.score) is float
@@ -171,8 +178,9 @@ class TestLookup:
 
     @pytest.mark.parametrize("field", ["key", "task", "fingerprint", "evaluator", "fidelity", "seed"])
     def test_each_part_of_the_identity_counts(self, ledger: Ledger, field: str) -> None:
+        changed: dict[str, Any] = {field: 9 if field == "seed" else "else"}
         ledger.record(measurement(), session="s", batch=0, share="x")
-        assert lookup(ledger, measurement(**{field: 9 if field == "seed" else "else"})) is None
+        assert lookup(ledger, measurement(**changed)) is None
         assert lookup(ledger, measurement()) == measurement()
 
 
@@ -256,7 +264,7 @@ class TestPrinciples:
             dataclasses.replace(everything[3], status=PrincipleStatus.REFUTED), session="s"
         )
 
-        def ids(**filters: object) -> str:
+        def ids(**filters: Any) -> str:
             return "".join(p.id[1] for p in ledger.principles(**filters))
 
         assert ids() == "01234"

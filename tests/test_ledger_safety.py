@@ -1,5 +1,8 @@
 """The ledger when things go wrong: foreign files, full disks, killed processes, two writers."""
 
+# The database behind the ledger is asked how it is set up, and filled to its last page.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import dataclasses
@@ -252,10 +255,11 @@ for n in range(60):
 def test_ten_thousand(ledger: Ledger) -> None:
     many = [measurement(n, id=f"id{n % 9000}") for n in range(10_000)]
     ledger.record_all(many, session="s", batch=0, share="x")
-    seconds = []
+    learned = ledger.learned("s")
+    assert len(learned) == 10_000 and sum(x.counted for x in learned) == 9_000
+    seconds: list[float] = []
     for _ in range(3):
         start = time.process_time()
-        learned = ledger.learned("s")
+        ledger.learned("s")
         seconds.append(time.process_time() - start)
-    assert len(learned) == 10_000 and sum(x.counted for x in learned) == 9_000
     assert min(seconds) < 0.3

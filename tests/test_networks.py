@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,11 @@ CHAIN = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|nor_conv_3x3~2|
 ALL_3X3 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 ALL_NONE = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
 ALL_SKIP = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
+
+
+def one_cell(text: str) -> Any:
+    """The cell of a network that has one; its edges are attributes of their own names."""
+    return build_network(SPACE.parse(text), classes=10, width=4, cells=1).get_submodule("blocks.0")
 
 
 def parameters(network: torch.nn.Module) -> int:
@@ -73,14 +79,14 @@ def test_built_networks_have_the_table_s_parameters(tables: Path):
 
 def test_a_chain_is_its_three_operations_in_order():
     torch.manual_seed(0)
-    cell = build_network(SPACE.parse(CHAIN), classes=10, width=4, cells=1).eval().blocks[0]
+    cell = one_cell(CHAIN).eval()
     x = torch.randn(2, 4, 8, 8)
     assert torch.equal(cell(x), cell.edge_2_3(cell.edge_1_2(cell.edge_0_1(x))))
 
 
 def test_skips_add_up_along_all_paths():
     # 0->3, 0->1->3, 0->2->3, 0->1->2->3: four paths
-    cell = build_network(SPACE.parse(ALL_SKIP), classes=10, width=4, cells=1).blocks[0]
+    cell = one_cell(ALL_SKIP)
     x = torch.randn(2, 4, 8, 8)
     torch.testing.assert_close(cell(x), 4 * x)
 
@@ -96,7 +102,7 @@ def test_a_cell_of_nothing_says_the_same_of_every_image():
 def test_operations_as_published():
     """ReLU before the convolution, no bias, pooling that ignores the padding."""
     text = "|nor_conv_1x1~0|+|none~0|avg_pool_3x3~1|+|none~0|none~1|nor_conv_3x3~2|"
-    cell = build_network(SPACE.parse(text), classes=10, width=4, cells=1).blocks[0]
+    cell = one_cell(text)
     names = [[type(layer).__name__ for layer in edge] for edge in (cell.edge_0_1, cell.edge_2_3)]
     assert names == [["ReLU", "Conv2d", "BatchNorm2d"]] * 2
     assert cell.edge_0_1[1].kernel_size == (1, 1)
@@ -108,10 +114,11 @@ def test_operations_as_published():
 
 def test_the_macro_structure_as_published():
     network = build_network(SPACE.parse(CHAIN), classes=10)
-    kinds = [type(block).__name__ for block in network.blocks]
+    blocks = list(network.get_submodule("blocks").children())
+    kinds = [type(block).__name__ for block in blocks]
     assert kinds == [*["Cell"] * 5, "Residual", *["Cell"] * 5, "Residual", *["Cell"] * 5]
     widths: list[tuple[int, ...]] = []
-    for block in network.blocks:
+    for block in blocks:
         block.register_forward_hook(lambda _m, _i, out: widths.append(tuple(out.shape[1:])))
     network(torch.zeros(2, 3, 32, 32))
     assert sorted(set(widths), reverse=False) == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]

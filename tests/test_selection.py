@@ -46,7 +46,7 @@ def made_up(space: SearchSpace, rows: Choices, seed: int) -> Floats:
     score = effects[np.arange(rows.shape[1]), rows].sum(axis=1)
     labels = space.graphs(rows).labels
     score += 2.0 * rng.normal(size=len(space.operations) + 2)[labels].sum(axis=1)
-    return score + 1.5 * (rows[:, -1] == rows[:, -2])
+    return (score + 1.5 * (rows[:, -1] == rows[:, -2])).astype(np.float64)
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -104,7 +104,7 @@ def test_few_and_constant_scores(n: int) -> None:
     space = get_space("nasbench201")
     rng = np.random.default_rng(n)
     rows, pool = space.sample(n, rng), space.sample(100, rng)
-    for scores in (np.zeros(n), np.full(n, 91.3), np.arange(n, dtype=float)):
+    for scores in (np.zeros(n), np.full(n, 91.3), np.arange(n, dtype=np.float64)):
         chosen = Selector(space).choose(rows, scores, pool, None, 5, seed=0)
         assert len(set(chosen.rows)) == 5 and np.isfinite(chosen.mean).all() and np.isfinite(chosen.std).all()
         assert ((chosen.mean >= 0) & (chosen.mean <= 1)).all() and len(chosen.reasons) == 5
@@ -113,7 +113,7 @@ def test_few_and_constant_scores(n: int) -> None:
 def test_edges_of_the_pool() -> None:
     space = get_space("nasbench201")
     rows = space.sample(6, np.random.default_rng(0))
-    scores = np.arange(6.0)
+    scores = np.arange(6, dtype=np.float64)
     assert sorted(Selector(space).choose(rows, scores, rows[:3], None, 9, seed=0).rows) == [0, 1, 2]
     assert Selector(space).choose(rows, scores, rows[:0], None, 9, seed=0).rows == []
     first = Selector(space).choose(rows[:0], scores[:0], rows, None, 2, seed=0)

@@ -66,8 +66,8 @@ def test_graphs_are_graphs(space: SearchSpace) -> None:
     assert not np.tril(graphs.adjacency.astype(int)).any(), "an edge goes back"
     assert (graphs.labels[:, 0] == INPUT).all() and (graphs.labels[:, -1] == OUTPUT).all()
     assert ((graphs.labels[:, 1:-1] >= 2) & (graphs.labels[:, 1:-1] < 2 + len(space.operations))).all()
-    assert graphs.adjacency.any(axis=1)[:, 1:].all(), "a node without input"
-    assert graphs.adjacency.any(axis=2)[:, :-1].all(), "a node that feeds nothing"
+    assert graphs.adjacency[:, :, 1:].any(axis=1).all(), "a node without input"
+    assert graphs.adjacency[:, :-1].any(axis=2).all(), "a node that feeds nothing"
 
 
 def test_neighbours_are_symmetric_and_others(space: SearchSpace) -> None:

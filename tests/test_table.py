@@ -19,7 +19,7 @@ import pytest
 from vitruvius.errors import TableError, UnknownNameError, UserError
 from vitruvius.generator.evaluation import embedded
 from vitruvius.generator.evaluation.revealed import optimum, reveal_test, true_scores
-from vitruvius.generator.evaluation.table import Table
+from vitruvius.generator.evaluation.table import Table, TableBench
 from vitruvius.generator.evaluation.task import Status, Task
 from vitruvius.generator.space import get_space
 
@@ -51,6 +51,11 @@ def write(path: Path, columns: dict[str, Any]) -> Path:
     return path
 
 
+def bench_of(task: Task) -> TableBench:
+    assert isinstance(task.bench, TableBench)
+    return task.bench
+
+
 @pytest.fixture
 def table_201(tmp_path: Path) -> Path:
     return write(tmp_path / "nasbench201.parquet", columns_201())
@@ -72,7 +77,7 @@ def test_a_class_is_measured_at_its_first_member_by_index(table_201: Path) -> No
     assert {measurement.score for measurement in found} == {np.float32((15_624 - first) / 1000)}
     assert {measurement.id for measurement in found} == {ids[twins[0]]}
     assert {measurement.seed for measurement in found} == {0}
-    assert found[0].params == 15_624 - first and found[0].flops == 2 * found[0].params
+    assert (found[0].params, found[0].flops) == (15_624 - first, 2 * (15_624 - first))
     assert found[0].fidelity == "200 epochs" and found[0].seconds == 0.0
 
 
@@ -191,7 +196,7 @@ def test_revealed_needs_a_table(table_201: Path) -> None:
 
 def test_embedded_table_needs_no_path_and_no_import() -> None:
     task = Task("nasbench-graph/cora")
-    assert np.isfinite(task.bench.scores).sum() == 26_206
+    assert np.isfinite(bench_of(task).scores).sum() == 26_206
     (found,) = task.bench.measure([task.space.parse("0000:gat,gat,gat,gat")])
     assert found.score == np.float32(0.7733333333333334) and found.params == 1.736711
     assert found.latency == {"benchmark": pytest.approx(5.922238)} and found.flops is None
@@ -203,7 +208,7 @@ def test_embedded_table_needs_no_path_and_no_import() -> None:
 
 def test_proteins_has_2021_rows_of_another_metric() -> None:
     task = Task("nasbench-graph/proteins")
-    assert np.isfinite(task.bench.scores).sum() == 2_021
+    assert np.isfinite(bench_of(task).scores).sum() == 2_021
     assert task.metric.unit == "ROC-AUC"
     (found,) = task.bench.measure([task.space.parse("0000:gat,gat,gat,gat")])
     assert found.status is Status.INVALID
@@ -262,8 +267,8 @@ def test_no_table_says_what_to_do(monkeypatch: pytest.MonkeyPatch, table_201: Pa
     with pytest.raises(TableError, match=r"--table PATH.*VITRUVIUS_TABLES.*vitruvius tables import"):
         Task("nasbench201/cifar10")
     monkeypatch.setenv("VITRUVIUS_TABLES", str(table_201.parent))
-    assert Task("nasbench201/cifar10").bench.path == table_201
-    assert Task("nasbench201/cifar10", evaluator=Table(table_201.parent)).bench.path == table_201
+    assert bench_of(Task("nasbench201/cifar10")).path == table_201
+    assert bench_of(Task("nasbench201/cifar10", evaluator=Table(table_201.parent))).path == table_201
 
 
 # ---- wrong files ---------------------------------------------------------------------------

@@ -177,7 +177,7 @@ def test_a_device_that_is_not_there_is_said_before_anything_is_measured(notes: P
 
 def test_a_process_that_cannot_start_is_an_error_not_a_measurement(notes: Path):
     broken = bench(notes)
-    broken._command = [sys.executable, "-c", "raise ImportError('no torch')"]
+    broken._command = [sys.executable, "-c", "raise ImportError('no torch')"]  # pyright: ignore[reportPrivateUsage]
     with pytest.raises(UserError, match=r"did not start.*no torch"):
         list(broken.measure(cells(1)))
 
@@ -247,13 +247,14 @@ def test_a_batch_in_halves_takes_the_same_steps():
     x, y = torch.from_numpy(rng.normal(size=(96, 1, 4, 4))), torch.from_numpy(rng.integers(0, 3, 96))
     data = standardise(x, y, x, y, "cpu")
     recipe = Recipe(epochs=2, batch=32, augment="none", lr=0.05)
-    weights = []
+    weights: list[torch.Tensor] = []
     for pieces in (1, 2):
-        network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        nn.init.zeros_(network[1].weight)
-        nn.init.zeros_(network[1].bias)
+        linear = nn.Linear(16, 3)
+        nn.init.zeros_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        network = nn.Sequential(nn.Flatten(), linear)
         train_and_score(lambda: network, data, recipe, 0, pieces)  # noqa: B023
-        weights.append(network[1].weight.detach())
+        weights.append(linear.weight.detach())
     torch.testing.assert_close(weights[0], weights[1])
     assert weights[0].abs().sum() > 0
 
@@ -266,7 +267,8 @@ def test_every_choice_of_a_recipe_learns(changes: dict[str, Any]):
     rng = np.random.default_rng(0)
     y = torch.arange(120) % 3
     x = torch.from_numpy(rng.normal(size=(120, 1, 8, 8))) + 2 * y[:, None, None, None]
-    recipe = Recipe(**{"epochs": 8, "width": 4, "batch": 30, **changes})
+    settings: dict[str, Any] = {"epochs": 8, "width": 4, "batch": 30, **changes}
+    recipe = Recipe(**settings)
     build = functools.partial(build_network, SPACE.parse(CHAIN), classes=3, in_channels=1, width=4, cells=1)
     assert train_and_score(build, standardise(x, y, x, y, "cpu"), recipe, 0, 1) > 60
 

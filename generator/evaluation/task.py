@@ -146,15 +146,17 @@ class Bench(Protocol):
 
 
 class Evaluator(Protocol):
-    """A way to measure, not yet tied to a task: `Table(path)`, `Train(dataset)`.
+    """A way to measure, not yet tied to a task: `Table(path)`, `Train(dataset)`."""
 
-    Attributes:
-        name: "table", "train", "manual".
-        tabular: Whether scores are looked up: then baselines may run beside a session at no cost.
-    """
+    @property
+    def name(self) -> str:
+        """What it is: "table", "train", "manual"."""
+        ...
 
-    name: str
-    tabular: bool
+    @property
+    def tabular(self) -> bool:
+        """Whether scores are looked up: then baselines may run beside a session at no cost."""
+        ...
 
     def open(self, space: SearchSpace, dataset: str) -> Bench:
         """Set up for one space and data set; cheap to call twice.
