@@ -60,3 +60,13 @@ def session_id(folder: Path | None) -> str:
         return "session"
     where = f"{socket.gethostname()}:{folder.resolve()}"
     return f"{folder.resolve().name}-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
+
+
+def keep_templates(templates: Path | None, folder: Path) -> None:
+    """Copy the prompt templates as used into the run folder, one file for each content: NAME.HASH.md."""
+    from vitruvius.prompts.library import find, names
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names(templates):
+        template = find(name, templates)
+        (folder / f"{name}.{template.hash}.md").write_bytes(template.path.read_bytes())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr, ndtri
+from threadpoolctl import threadpool_limits
 
 from vitruvius.agents.features import Features, distances, extract
 from vitruvius.agents.surrogate import GaussianProcess, prior_weights
@@ -99,11 +100,13 @@ class Selector:
         bonus = np.zeros(len(pool)) if weights is None else np.log(weights) * min(TRUST / len(scores), 1.0)
         both = extract(self.space, np.concatenate([measured, pool]))
         known, candidates = both.take(slice(None, len(measured))), both.take(slice(len(measured), None))
-        targets = normal_scores(scores)
-        across = distances(known, candidates)
-        prior = prior_weights(across.mean(axis=(1, 2)), measured.shape[1])
-        process = GaussianProcess.fit(distances(known, known), targets, prior)
-        return _believe(process, across, candidates, targets, bonus, k, rng)
+        # Many small matrices: on several threads they take ten times as long, and round differently.
+        with threadpool_limits(1, user_api="blas"):
+            across = distances(known, candidates)
+            prior = prior_weights(across.mean(axis=(1, 2)), measured.shape[1])
+            targets = normal_scores(scores)
+            process = GaussianProcess.fit(distances(known, known), targets, prior)
+            return _believe(process, across, candidates, targets, bonus, k, rng)
 
 
 def normal_scores(scores: NDArray[np.float64]) -> Array:

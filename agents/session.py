@@ -13,7 +13,7 @@ from vitruvius.agents.candidates import Batch, Drafter, initial_batch, open_due
 from vitruvius.agents.engine import Engine
 from vitruvius.agents.guard import check_sources
 from vitruvius.agents.journal import Journal
-from vitruvius.agents.opening import describe, session_id, start
+from vitruvius.agents.opening import describe, keep_templates, session_id, start
 from vitruvius.agents.options import Options, build_options
 from vitruvius.agents.plan import make_plan
 from vitruvius.agents.results import Best, Clock, compare
@@ -134,6 +134,8 @@ class Session:
             from vitruvius.agents.reasoners import make_reasoner
 
             self._reasoner = make_reasoner(self.options.reasoner, templates=self._templates, say=self.say)
+            if self._reasoner.uses_templates and self.path is not None:
+                keep_templates(self._templates, self.path / "prompts")
         return self._reasoner
 
     @property

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from vitruvius.errors import CheckpointError, UserError
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.corpus_training import Progress, fit
-from vitruvius.generator.language_model import publish, quiet
+from vitruvius.generator.language_model import open_bands, publish, quiet, unconditional
 from vitruvius.generator.training import architectures_of
 from vitruvius.generator.vocabulary import SPECIAL, Vocabulary
 
@@ -75,12 +75,11 @@ def adapt_checkpoint(
         corpus = codec.encode(architectures_of(codec.space, sample, rng))
 
         def draw() -> torch.Tensor:
-            pick = rng.integers(len(corpus), size=batch)
-            bands = np.where(rng.random(batch) < 0.3, rng.integers(10, size=batch), -1)
-            return vocabulary.sequences(corpus[pick], bands.astype(np.int8))
+            return vocabulary.sequences(corpus[rng.integers(len(corpus), size=batch)], unconditional(batch))
 
         figures = fit(tuned, draw, steps, rate or (1e-3 if lora else 3e-4), progress, "adapting")
         model = tuned.merge_and_unload() if lora else tuned
+        open_bands(model, vocabulary)
     card = {
         "codec": codec.hash,
         "space": codec.space.name,
@@ -90,7 +89,7 @@ def adapt_checkpoint(
         "lora": lora,
         "metrics": figures,
     }
-    everything = {"codes": corpus, "quantiles": np.full(len(corpus), -1, dtype=np.int8)}
+    everything = {"codes": corpus, "quantiles": unconditional(len(corpus))}
     return publish(model, tokenizer, everything, out, card)
 
 

@@ -31,7 +31,7 @@ from vitruvius.generator.codes import Codec
 from vitruvius.generator.corpus_training import LanguageModelSettings, Progress, fit
 from vitruvius.generator.proposers.base import Codes
 from vitruvius.generator.training import architectures_of
-from vitruvius.generator.vocabulary import BANDS, SPECIAL, Vocabulary
+from vitruvius.generator.vocabulary import BANDS, SPECIAL, Vocabulary, band_weights
 
 HEAD_DIMS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """Head sizes that vLLM's attention has on the CPU; 16 fails there."""
@@ -91,8 +91,7 @@ def train_language_model(
 ) -> Path:
     """Train a language model on the codes of a whole space (a sample where it cannot be enumerated).
 
-    No measurement is looked at. Condition tokens are trained too, on a share of the sequences: until
-    a fine-tuning says otherwise, every band means "any".
+    No measurement is looked at: until a fine-tuning says otherwise, every band means "any".
 
     Args:
         codec: Names the architectures.
@@ -113,13 +112,29 @@ def train_language_model(
 
     def batch() -> torch.Tensor:
         pick = rng.integers(len(corpus), size=settings.batch)
-        bands = np.where(rng.random(len(pick)) < 0.3, rng.integers(BANDS, size=len(pick)), -1)
-        return vocabulary.sequences(corpus[pick], bands.astype(np.int8))
+        return vocabulary.sequences(corpus[pick], unconditional(settings.batch))
 
     figures = fit(model, batch, settings.steps, settings.rate, progress, "code language model")
+    open_bands(model, vocabulary)
     card = {"codec": codec.hash, "space": codec.space.name, "seed": seed, "labels": [], "metrics": figures}
-    everything = {"codes": corpus, "quantiles": np.full(len(corpus), -1, dtype=np.int8)}
+    everything = {"codes": corpus, "quantiles": unconditional(len(corpus))}
     return publish(model, tokenizer, everything, folder, card)
+
+
+def unconditional(n: int) -> NDArray[np.int8]:
+    """The band of n sequences that have none: (n,)."""
+    return np.full(n, -1, dtype=np.int8)
+
+
+@torch.no_grad()
+def open_bands(model: Any, vocabulary: Vocabulary) -> None:
+    """Let every band mean "any".
+
+    Bands that were trained on sequences of no particular score would teach the model to look past them,
+    and a fine-tuning on a few dozen measurements would not undo that.
+    """
+    words = model.get_input_embeddings().weight
+    words[list(vocabulary.bands)] = words[vocabulary.unconditional].clone()
 
 
 def finetune(
@@ -130,17 +145,17 @@ def finetune(
     *,
     seed: int,
     labels: Sequence[tuple[str, str]] = (),
-    replay: float = 0.5,
-    steps: int = 60,
-    batch: int = 128,
-    rate: float = 1e-3,
+    replay: float = 0.33,
+    steps: int = 100,
+    batch: int = 96,
+    rate: float = 3e-3,
     progress: Progress = None,
 ) -> Path:
-    """Teach a checkpoint what was measured: which codes scored in which tenth.
+    """Teach a checkpoint what was measured: which codes scored in which tenth (see `band_weights`).
 
     Args:
         model_folder: Checkpoint to start from; it is not changed.
-        codes: (n, L) what was measured.
+        codes: (n, L) what was measured; a sequence that stands there twice counts twice.
         quantiles: (n,) the tenth of each, 0 worst to 9 best.
         out: The new checkpoint goes into this folder, under the hash of its content.
         seed: All randomness comes from here.
@@ -175,13 +190,14 @@ def finetune(
         )
     rng = np.random.default_rng(seed)
     repeated = round(replay * batch)
-    bands = quantiles.astype(np.int8)
+    chances = band_weights(quantiles).cumsum(axis=1)  # (10, n)
 
     def draw() -> torch.Tensor:
         old = rng.integers(len(base), size=repeated)
-        new = rng.integers(len(codes), size=batch - repeated)
+        bands = rng.integers(BANDS, size=batch - repeated).astype(np.int8)
+        new = (chances[bands] < rng.random((len(bands), 1))).sum(axis=1).clip(max=len(codes) - 1)
         mixed = np.concatenate([base[old], codes[new]])
-        return vocabulary.sequences(mixed, np.append(np.full(repeated, -1, np.int8), bands[new]))
+        return vocabulary.sequences(mixed, np.append(unconditional(repeated), bands))
 
     model = load_model(model_folder)
     figures = fit(model, draw, steps, rate, progress, "fine-tuning")
@@ -189,7 +205,7 @@ def finetune(
     card |= {"seed": seed, "parent": card["hash"], "labels": sorted(map(list, pairs)), "metrics": figures}
     corpus = {
         "codes": np.concatenate([base, codes.astype(np.int16)]),
-        "quantiles": np.append(np.full(len(base), -1, np.int8), bands),
+        "quantiles": np.append(unconditional(len(base)), quantiles.astype(np.int8)),
     }
     return publish(model, load_tokenizer(model_folder), corpus, out, card)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,3 +89,19 @@ class Vocabulary:
         ids[:, 0], ids[:, 1], ids[:, -1] = self.bos, table[quantiles + 1], self.eos
         ids[:, 2:-1] = np.array(self.codes)[codes]
         return torch.from_numpy(ids)
+
+
+def band_weights(quantiles: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """How much each measured sequence says about each band.
+
+    A few dozen measurements leave few to each tenth, so a sequence speaks for the bands around its own
+    too: by a factor of 1/e less for each step away.
+
+    Args:
+        quantiles: (n,) the tenth of each sequence, n above 0.
+
+    Returns:
+        (10, n), each row adding up to 1.
+    """
+    weights = np.exp(-np.abs(np.arange(BANDS)[:, None] - quantiles[None].astype(np.float64)))
+    return weights / weights.sum(axis=1, keepdims=True)

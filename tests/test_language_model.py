@@ -31,11 +31,12 @@ from vitruvius.generator.language_model import (
     train_language_model,
 )
 from vitruvius.generator.library import CodeModel, cache_folder, load_or_train, model_folder
+from vitruvius.generator.pool import fill_pool
 from vitruvius.generator.proposers.base import Request
 from vitruvius.generator.proposers.transformers import TransformersProposer
 from vitruvius.generator.space import get_space
 from vitruvius.generator.training import CodecSettings
-from vitruvius.generator.vocabulary import Vocabulary
+from vitruvius.generator.vocabulary import Vocabulary, band_weights
 
 QUICK = LanguageModelSettings(hidden=64, heads=2, layers=1, steps=20, batch=32)
 
@@ -85,6 +86,52 @@ def test_same_seed_same_checkpoint(code_model: CodeModel, tmp_path: Path) -> Non
     assert all(torch.equal(tensor, weights[name]) for name, tensor in load_model(again).state_dict().items())
     assert first.name == again.name != other.name
     assert {path.name for path in tmp_path.iterdir()} == {first.name, other.name, "again"}
+
+
+def test_bands_mean_any_before_anything_was_measured(code_model: CodeModel) -> None:
+    proposer = TransformersProposer(code_model.codec, code_model.language_model)
+    draws = [proposer.draw(Request(n=50, seed=2, quantile=quantile)).codes for quantile in (None, 0, 9)]
+    assert np.array_equal(draws[0], draws[1]) and np.array_equal(draws[0], draws[2])
+
+
+def test_band_weights() -> None:
+    weights = band_weights(np.array([9, 8, 0]))
+    assert weights.shape == (10, 3) and np.allclose(weights.sum(axis=1), 1)
+    assert np.isclose(weights[9, 0] / weights[9, 1], np.e)
+    assert weights[0].argmax() == 2
+
+
+@pytest.mark.tables
+def test_best_band_writes_better_architectures(code_model: CodeModel, tables: Path, tmp_path: Path) -> None:
+    """From 100 measured architectures to new ones: band 9 stands above the middle of the space, band 0 below."""
+    import pyarrow.parquet as parquet
+
+    space = code_model.codec.space
+    table = parquet.read_table(tables / "nasbench201.parquet", columns=["arch_str", "cifar10_valid"])
+    score = dict(zip(table["arch_str"].to_pylist(), table["cifar10_valid"].to_pylist(), strict=True))
+    rows = space.enumerate()
+    scores = np.array([score[space.format(row)] for row in rows.tolist()])
+    rank = scores.argsort().argsort() / len(scores)
+    means: list[tuple[float, float]] = []
+    for seed in range(3):
+        measured = np.random.default_rng(seed).choice(len(rows), 100, replace=False)
+        tenths = scores[measured].argsort().argsort() * 10 // 100
+        codes = code_model.codec.encode(rows[measured])
+        tuned = finetune(code_model.language_model, codes, tenths, tmp_path / str(seed), seed=seed)
+        proposer = TransformersProposer(code_model.codec, tuned)
+        band_means: list[float] = []
+        for quantile in (9, 0):
+            pool = fill_pool(
+                proposer,
+                code_model.codec,
+                Request(n=300, seed=seed, quantile=quantile),
+                inside=None,
+                known_ids=set(space.ids(rows[measured])),
+            )
+            band_means.append(float(rank[space.numbers(pool.choices)].mean()))
+        means.append((band_means[0], band_means[1]))
+    best, worst = np.mean(means, axis=0)
+    assert best > 0.6 and worst < 0.42
 
 
 @pytest.fixture(scope="module")

@@ -86,8 +86,9 @@ class TestSessions:
         record = ledger.session("new")
         assert record is not None and len(ledger.sessions()) == 3
         assert (record.seed, record.settings, record.labels) == (7, {"a": 1, "b": [1.5]}, (("x", "y"),))
+        facts |= {"seed": 8, "settings": {}}
         with pytest.raises(SettingsError, match="another seed and another settings"):
-            ledger.start_session("new", **(facts | {"seed": 8, "settings": {}}))
+            ledger.start_session("new", **facts)
         assert ledger.session("nobody") is None
 
     def test_passwords_of_urls_are_not_kept(self, ledger: Ledger, tmp_path: Path) -> None:

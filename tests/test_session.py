@@ -127,13 +127,14 @@ def _run_child(folder: Path, writes: int) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_killed_at_any_write_and_resumed_gives_the_same_facts(tmp_path: Path) -> None:
     whole = _run_child(tmp_path / "whole", 0)
     assert whole.returncode == 0, whole.stderr
     writes = int(whole.stdout.split()[-1])
     assert writes > 30
     expected = facts(Ledger(tmp_path / "whole" / "ledger.db"))
-    for kill in sorted({2, 6, 12, 18, 24, writes // 2, writes - 8, writes - 3}):
+    for kill in sorted({2, 6, 18, writes // 2, writes - 8, writes - 3}):
         folder = tmp_path / f"killed{kill}"
         assert _run_child(folder, kill).returncode == -9
         resumed = _run_child(folder, 0)

@@ -18,6 +18,7 @@ from vitruvius.generator.codes import Codec
 from vitruvius.generator.language_model import read_corpus
 from vitruvius.generator.proposers.base import Draw, Request
 from vitruvius.generator.proposers.checks import allowed_of, same_codec
+from vitruvius.generator.vocabulary import band_weights
 
 ORDER = 4
 """Codes looked at: the three before, and the one to come."""
@@ -72,11 +73,10 @@ class NgramProposer:
         if quantile is None:
             return (self._bands < 0).astype(float)
         base = self._bands < 0
-        near = (
-            np.maximum(0.0, 1.0 - np.abs(self._bands - quantile) / 2.0) * ~base
-        )  # (n,) neighbours count half
-        total = near.sum()
-        return base + near * (base.sum() / total if total > 0 else 0.0)
+        weights = base.astype(float)
+        if not base.all():
+            weights[~base] = band_weights(self._bands[~base])[quantile] * base.sum()
+        return weights
 
     def _count(self, quantile: int | None) -> list[list[_Table]]:
         """For each position the tables of its contexts, from none to the longest."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import sys
 import time
@@ -50,6 +51,7 @@ def import_vllm() -> Any:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # says that the CPU has no Triton
     try:
         import vllm
     except Exception as error:  # a broken installation raises RuntimeError, OSError and others
