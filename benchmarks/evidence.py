@@ -1,9 +1,10 @@
 """Do the intervals of fresh evidence hold what they promise, under the search's own biased sampling?
 
-Simulated sessions on NAS-Bench-201 (the folder with `nasbench201.parquet` is named by VITRUVIUS_TABLES):
-an initial uniform design, which freezes the reference and from which principles are proposed, then batches
-that evolution draws, with the open share drawn uniformly. After every batch the evidence of every principle
-is compared with its true effect over the whole table. A principle is *covered* when no interval of the
+Real sessions on NAS-Bench-201 (the folder with `nasbench201.parquet` is named by VITRUVIUS_TABLES), or
+simulated ones whose batches regularised evolution draws (`--sampler evolution`): an initial uniform design,
+which freezes the reference and from which principles are proposed, then batches chosen by the search, with
+the open share drawn uniformly. After every batch the evidence of every principle is compared with its true
+effect over the whole table. A principle is *covered* when no interval of the
 session missed. The control is what one would write down without care: a normal interval over everything
 measured since the principle was proposed.
 
@@ -21,6 +22,7 @@ import numpy as np
 from _record import print_record
 from numpy.typing import NDArray
 
+from vitruvius.agents.journal import UNIFORM_SHARES
 from vitruvius.agents.statistics import candidates
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.space import Choices
@@ -32,7 +34,7 @@ from vitruvius.knowledge.principle import Origin, Principle, Proposal, principle
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-BATCH, INITIAL, RANDOM, MINED = 8, 20, 20, 20
+BATCH, INITIAL, RANDOM, MINED = 5, 10, 20, 20
 
 
 @dataclass(frozen=True)
@@ -71,34 +73,69 @@ def open_world(name: str) -> World:
     return World(task, rows, scores, first, population, holds[kept], [predicates[i] for i in kept])
 
 
-def run_session(world: World, seed: int, evaluations: int, open_share: float) -> dict[str, list[Any]]:
-    """One session; for each principle whether intervals missed, ever and at the end."""
+@dataclass(frozen=True)
+class Draws:
+    """What a session measured: rows of the world in order, which were drawn uniformly, where batches end."""
+
+    rows: list[int]
+    uniform: list[bool]
+    ends: list[int]
+
+
+def session_draws(world: World, seed: int, evaluations: int, open_share: float) -> Draws:
+    """A real session with all its parts, except that the uniform proposer stands for the code model."""
+    from vitruvius.agents.session import Session
+
+    places = dict(zip(world.task.space.numbers(world.choices).tolist(), world.first.tolist(), strict=True))
+    with Session(
+        world.task, None, seed=seed, initial=INITIAL, batch=BATCH, open_share=open_share,
+        proposer="uniform", finetune_every=0, pool=64,
+    ) as session:  # fmt: skip
+        session.run(evaluations)
+        learned = [x for x in session.journal.learned() if x.counted]
+        rows = session.journal.observations().choices
+    numbers = world.task.space.numbers(rows).tolist()
+    batches = [x.batch for x in learned]
+    ends = [i + 1 for i, b in enumerate(batches) if i + 1 == len(batches) or batches[i + 1] != b]
+    return Draws([places[n] for n in numbers], [x.share in UNIFORM_SHARES for x in learned], ends)
+
+
+def evolution_draws(world: World, seed: int, evaluations: int, open_share: float) -> Draws:
+    """A simulated session: batches by regularised evolution, and the open share."""
     rng = np.random.default_rng([seed, evaluations])
-    drawn = list(_uniform(world, INITIAL, set(), rng))
-    reference = np.sort(world.scores[drawn])
+    rows, uniform, ends = list(_uniform(world, INITIAL, set(), rng)), [True] * INITIAL, [INITIAL]
+    while len(rows) < evaluations:
+        wanted = round(open_share * (len(rows) + BATCH)) - sum(uniform[INITIAL:])
+        batch = list(_uniform(world, min(max(wanted, 0), BATCH), set(world.first[rows]), rng))
+        offspring = _evolve(world, rows, BATCH - len(batch), set(world.first[rows + batch]), rng)
+        uniform += [True] * len(batch) + [False] * len(offspring)
+        rows += batch + offspring
+        ends.append(len(rows))
+    return Draws(rows, uniform, ends)
+
+
+def judge(world: World, draws: Draws, seed: int) -> dict[str, list[Any]]:
+    """For each principle whether its intervals missed, ever and at the end of the session."""
+    first = draws.rows[:INITIAL]
+    reference = np.sort(world.scores[first])
     quantiles = _quantiles(world.scores, reference)
-    chosen = _propose(world, drawn, quantiles, rng)
+    chosen = _propose(world, first, quantiles, np.random.default_rng([seed, 1]))
     truth = _effects(world.holds[chosen], quantiles)
-    principles = [(_principle(world, i, quantiles[drawn], drawn), INITIAL) for i in chosen]
-    uniform = [True] * INITIAL
+    principles = [(_principle(world, i, quantiles[first], first), INITIAL) for i in chosen]
     missed = {"fresh": np.zeros(len(chosen), bool), "naive": np.zeros(len(chosen), bool)}
     last: dict[str, Mask] = {}
     widths = np.full(len(chosen), np.nan)
-    while len(drawn) < evaluations:
-        wanted = round(open_share * (len(drawn) + BATCH)) - sum(uniform[INITIAL:])
-        batch = list(_uniform(world, min(max(wanted, 0), BATCH), set(world.first[drawn]), rng))
-        uniform += [True] * len(batch)
-        taken = set(world.first[drawn + batch])
-        offspring = _evolve(world, drawn, BATCH - len(batch), taken, rng)
-        uniform += [False] * len(offspring)
-        drawn += batch + offspring
-        observed = _observe(world, drawn, uniform, reference)
+    for end in draws.ends:
+        rows = draws.rows[:end]
+        if end <= INITIAL:
+            continue
+        observed = _observe(world, rows, draws.uniform[:end], reference)
         joined = [p.evidence.joined for p in assess(principles, [observed])]
         last["fresh"] = np.array(
             [e is not None and not e.low <= t <= e.high for e, t in zip(joined, truth, strict=True)]
         )
         widths = np.array([np.nan if e is None else e.high - e.low for e in joined])
-        low, high = _careless(world.holds[chosen][:, drawn[INITIAL:]], quantiles[drawn[INITIAL:]])
+        low, high = _careless(world.holds[chosen][:, rows[INITIAL:]], quantiles[rows[INITIAL:]])
         last["naive"] = ~((low <= truth) & (truth <= high))
         for kind in missed:
             missed[kind] |= last[kind]
@@ -216,21 +253,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--evaluations", type=int, default=200)
+    parser.add_argument("--evaluations", type=int, default=100)
+    parser.add_argument("--sampler", choices=["session", "evolution"], default="session")
     parser.add_argument("--open-shares", type=float, nargs="+", default=[0.1, 0.5])
     parser.add_argument("--tasks", nargs="+", default=["nasbench201/cifar10", "nasbench201/imagenet16"])
     options = parser.parse_args(arguments)
     seeds = list(range(options.seeds))
     results: dict[str, Any] = {}
+    draw = session_draws if options.sampler == "session" else evolution_draws
     for name in options.tasks:
         world = open_world(name)
         for share in options.open_shares:
-            sessions = [run_session(world, seed, options.evaluations, share) for seed in seeds]
+            sessions = [judge(world, draw(world, seed, options.evaluations, share), seed) for seed in seeds]
             results[f"{name} open {share:g}"] = summary = _summary(sessions)
             print(f"{name}, open share {share:g}: {summary}")
     settings = {
-        "evaluations": options.evaluations, "open_shares": options.open_shares, "tasks": options.tasks,
-        "batch": BATCH, "initial": INITIAL, "random": RANDOM, "mined": MINED,
+        "sampler": options.sampler, "evaluations": options.evaluations,
+        "open_shares": options.open_shares, "tasks": options.tasks, "batch": BATCH, "initial": INITIAL, "random": RANDOM, "mined": MINED,
     }  # fmt: skip
     print_record("evidence", seeds, settings, results)
 
