@@ -70,8 +70,8 @@ def device_args() -> list[str]:
 
     if torch.cuda.is_available():
         return []
-    # Without a fixed cache size the CPU backend wants 92 % of the memory and refuses to start. Of a long prompt
-    # that is read in chunks, a request with a seed ends the engine: "CPU Generator does not use offset".
+    # Without a fixed cache size the CPU backend wants 92 % of the memory and refuses to start. A long prompt
+    # read in chunks for a request with a seed ends the engine: "CPU Generator does not use offset".
     return ["--enforce-eager", "--kv-cache-memory-bytes", str(512 << 20), "--no-enable-chunked-prefill"]
 
 

@@ -176,7 +176,8 @@ class _Gathering:
             if event.kind == "restriction":
                 cuts.append(Cut(event.data["share"], False, tuple(event.data["lines"])))
             elif event.kind == "reopened":
-                line = f"{', '.join(event.data['principles'])} no longer cuts: the open draw {event.data['key']} did well"
+                opened = ", ".join(event.data["principles"])
+                line = f"{opened} no longer cuts: the open draw {event.data['key']} did well"
                 cuts.append(Cut(None, True, (line,)))
         return tuple(cuts)
 
