@@ -269,7 +269,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{name}, open share {share:g}: {summary}")
     settings = {
         "sampler": options.sampler, "evaluations": options.evaluations,
-        "open_shares": options.open_shares, "tasks": options.tasks, "batch": BATCH, "initial": INITIAL, "random": RANDOM, "mined": MINED,
+        "open_shares": options.open_shares, "tasks": options.tasks,
+        "batch": BATCH, "initial": INITIAL, "random": RANDOM, "mined": MINED,
     }  # fmt: skip
     print_record("evidence", seeds, settings, results)
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vitruvius.generator.threads import threads_for
+
 Progress = Callable[[str], None] | None
 
 
@@ -62,18 +64,12 @@ def fit(
     schedule = torch.optim.lr_scheduler.SequentialLR(adam, [rise, fall], [warm])
     recent: list[float] = []
     model.train()
-    for step in range(1, steps + 1):
-        ids = batch()  # (n, T)
-        logits = model(input_ids=ids[:, :-1]).logits[:, 1:]  # (n, T - 2, vocabulary): after the condition
-        loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 2:].flatten())
-        adam.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(wanted, 1.0)
-        adam.step()
-        schedule.step()
-        recent.append(loss.item() * (ids.shape[1] - 2))
-        if progress and step % max(1, steps // 5) == 0:
-            progress(f"{what}: step {step} of {steps}, {recent[-1]:.2f} nats an architecture")
+    with threads_for(model):
+        for step in range(1, steps + 1):
+            recent.append(_step(model, batch(), wanted, adam))
+            schedule.step()
+            if progress and step % max(1, steps // 5) == 0:
+                progress(f"{what}: step {step} of {steps}, {recent[-1]:.2f} nats an architecture")
     model.eval()
     last = recent[-max(1, steps // 10) :]
     return {
@@ -81,3 +77,14 @@ def fit(
         "steps": steps,
         "seconds": round(time.perf_counter() - begin, 2),
     }
+
+
+def _step(model: Any, ids: Tensor, wanted: list[Tensor], adam: torch.optim.Optimizer) -> float:
+    """One batch of token ids (n, T); returns the loss of a whole sequence in nats."""
+    logits = model(input_ids=ids[:, :-1]).logits[:, 1:]  # (n, T - 2, vocabulary): after the condition
+    loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 2:].flatten())
+    adam.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(wanted, 1.0)
+    adam.step()
+    return loss.item() * (ids.shape[1] - 2)

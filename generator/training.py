@@ -15,6 +15,7 @@ from torch import Tensor
 from vitruvius.errors import UserError
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.space import Choices, SearchSpace
+from vitruvius.generator.threads import threads_for
 from vitruvius.generator.vqvae import VQVAE, Batch, Sizes, build_batch
 
 Progress = Callable[[str], None] | None
@@ -81,7 +82,8 @@ def train_codec(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = VQVAE(sizes_for(space, rows))
-    steps = _Training(space, model, rows[seen], seed, settings, progress).run()
+    with threads_for(model):
+        steps = _Training(space, model, rows[seen], seed, settings, progress).run()
     codec = Codec(space, model, {"seed": seed, "fraction": fraction, "settings": asdict(settings)})
     metrics = codec_metrics(codec, rows[seen] if fraction == 1 else rows[~seen])
     metrics |= {

@@ -137,9 +137,10 @@ def test_same_seed_same_codes() -> None:
     space = get_space("nasbench201")
     settings = CodecSettings(steps=20, batch=64, warm=8, check=10)
     torch.manual_seed(5)
+    threads = torch.get_num_threads()
     before = torch.random.get_rng_state()
     first, second = (train_codec(space, seed=3, settings=settings)[0] for _ in range(2))
-    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(before, torch.random.get_rng_state()) and torch.get_num_threads() == threads
     rows = space.enumerate()[::7]
     assert np.array_equal(first.encode(rows), second.encode(rows))
     other = train_codec(space, seed=4, settings=settings)[0]

@@ -11,11 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vitruvius.errors import ModelError
 from vitruvius.generator.cards import read_card
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.language_model import load_model
 from vitruvius.generator.proposers.base import Codes, Draw, Request
 from vitruvius.generator.proposers.checks import allowed_of, same_codec
+from vitruvius.generator.threads import threads_for
 from vitruvius.generator.vocabulary import Vocabulary
 
 
@@ -46,11 +48,12 @@ class TransformersProposer:
         """Draw sequences; only codes that are allowed at a position are sampled there."""
         begin = time.perf_counter()
         allowed = torch.from_numpy(allowed_of(request, self._codec))
+        if self._model is None:
+            raise ModelError("This model was closed: make a new proposer.")
         noise = self._noise(request)  # (n, L, K)
-        parts = [
-            self._sample(noise[start : start + self._batch], allowed, request)
-            for start in range(0, request.n, self._batch)
-        ]
+        starts = range(0, request.n, self._batch)
+        with threads_for(self._model):
+            parts = [self._sample(noise[start : start + self._batch], allowed, request) for start in starts]
         codes = np.concatenate(parts) if parts else np.empty((0, self._codec.length), dtype=np.int16)
         return Draw(codes, 0, time.perf_counter() - begin)
 

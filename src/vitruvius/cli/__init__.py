@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
 import typer
@@ -51,6 +52,8 @@ def main() -> None:
     """Run the command line: errors of ours become one sentence and exit code 1, `--debug` shows where."""
     from vitruvius.errors import VitruviusError
 
+    # Read when torch is loaded; else its CPU backend tells about memory nodes in the middle of a run.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     debug = "--debug" in sys.argv
     if debug:
         # Accepted anywhere on the line: whoever adds it adds it at the end.
