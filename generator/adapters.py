@@ -65,10 +65,7 @@ def adapt_checkpoint(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, tokenizer = _load(path)
-        words = [*SPECIAL, *(f"<c{code}>" for code in range(codec.codebook_size))]
-        known = tokenizer.get_vocab()
-        tokenizer.add_tokens([word for word in words if word not in known], special_tokens=True)
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        words = _add_words(model, tokenizer, codec.codebook_size)
         vocabulary = Vocabulary.of(tokenizer.backend_tokenizer, str(path))
         tuned = _with_adapters(model, tokenizer.convert_tokens_to_ids(words), rank) if lora else model
         rng = np.random.default_rng(seed)
@@ -80,17 +77,19 @@ def adapt_checkpoint(
         figures = fit(tuned, draw, steps, rate or (1e-3 if lora else 3e-4), progress, "adapting")
         model = tuned.merge_and_unload() if lora else tuned
         open_bands(model, vocabulary)
-    card = {
-        "codec": codec.hash,
-        "space": codec.space.name,
-        "seed": seed,
-        "labels": [],
-        "origin": path.name,
-        "lora": lora,
-        "metrics": figures,
-    }
+    card = {"codec": codec.hash, "space": codec.space.name, "seed": seed, "labels": [], "metrics": figures}
+    card |= {"origin": path.name, "lora": lora}
     everything = {"codes": corpus, "quantiles": unconditional(len(corpus))}
     return publish(model, tokenizer, everything, out, card)
+
+
+def _add_words(model: Any, tokenizer: Any, codebook_size: int) -> list[str]:
+    """Add the words of the code language that the tokenizer lacks; returns all of them."""
+    words = [*SPECIAL, *(f"<c{code}>" for code in range(codebook_size))]
+    known = tokenizer.get_vocab()
+    tokenizer.add_tokens([word for word in words if word not in known], special_tokens=True)
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    return words
 
 
 def _load(path: Path) -> tuple[Any, Any]:

@@ -19,6 +19,7 @@ from vitruvius.errors import CheckpointError, InvalidArchitectureError, InvalidC
 from vitruvius.generator.cards import read_card, seal
 from vitruvius.generator.proposers.base import Codes
 from vitruvius.generator.space import Choices, SearchSpace, get_space
+from vitruvius.generator.threads import threads_for
 from vitruvius.generator.vqvae import VQVAE, Sizes, build_batch
 
 _WEIGHTS = "model.safetensors"
@@ -82,10 +83,11 @@ class Codec:
                 f"than {self.space.cardinalities.tolist()}."
             )
         found = np.empty((len(rows), self.length), dtype=np.int16)
-        for start in range(0, len(rows), batch):
-            graphs = self.space.graphs(rows[start : start + batch])
-            joined = build_batch(torch.tensor(graphs.labels), torch.tensor(graphs.adjacency))
-            found[start : start + batch] = self.model.codes(joined).numpy()
+        with threads_for(self.model):
+            for start in range(0, len(rows), batch):
+                graphs = self.space.graphs(rows[start : start + batch])
+                joined = build_batch(torch.tensor(graphs.labels), torch.tensor(graphs.adjacency))
+                found[start : start + batch] = self.model.codes(joined).numpy()
         return found
 
     @torch.inference_mode()
@@ -114,9 +116,10 @@ class Codec:
                 f"Code {bad} is not in the codebook: codes go from 0 to {self.codebook_size - 1}."
             )
         found = np.empty((len(rows), len(self.space.decisions)), dtype=np.int8)
-        for start in range(0, len(rows), batch):
-            part = torch.from_numpy(rows[start : start + batch].astype(np.int64))
-            found[start : start + batch] = self.model.choices(part).numpy()
+        with threads_for(self.model):
+            for start in range(0, len(rows), batch):
+                part = torch.from_numpy(rows[start : start + batch].astype(np.int64))
+                found[start : start + batch] = self.model.choices(part).numpy()
         return found
 
     def save(self, folder: Path) -> str:

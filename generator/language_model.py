@@ -174,20 +174,13 @@ def finetune(
         UserError: Nothing was measured, arrays that do not fit, or a share outside [0, 1).
         CheckpointError: The start is damaged or foreign.
     """
-    if len(codes) == 0 or len(codes) != len(quantiles):
-        raise UserError(
-            f"{len(codes)} code sequences and {len(quantiles)} quantiles: give one for each, at least one."
-        )
-    if quantiles.min() < 0 or quantiles.max() >= BANDS or not 0 <= replay < 1:
-        raise UserError(f"Quantiles go from 0 to {BANDS - 1} and replay from 0 up to 1, without 1.")
+    if not 0 <= replay < 1:
+        raise UserError(f"replay is {replay}, but a share from 0 up to 1, without 1, is needed.")
     card = read_card(model_folder, "language model")
     vocabulary = Vocabulary.load(model_folder)
     known = read_corpus(model_folder)
     base = known["codes"][known["quantiles"] < 0]
-    if codes.shape[1] != base.shape[1] or codes.min() < 0 or codes.max() >= len(vocabulary.codes):
-        raise UserError(
-            f"The codes do not fit {model_folder}: {base.shape[1]} codes below {len(vocabulary.codes)} each."
-        )
+    _check_measured(codes, quantiles, base.shape[1], len(vocabulary.codes))
     rng = np.random.default_rng(seed)
     repeated = round(replay * batch)
     chances = band_weights(quantiles).cumsum(axis=1)  # (10, n)
@@ -208,6 +201,22 @@ def finetune(
         "quantiles": np.append(unconditional(len(base)), quantiles.astype(np.int8)),
     }
     return publish(model, load_tokenizer(model_folder), corpus, out, card)
+
+
+def _check_measured(
+    codes: Codes, quantiles: NDArray[np.integer[Any]], length: int, codebook_size: int
+) -> None:
+    """Refuse what a fine-tuning cannot learn from."""
+    if len(codes) == 0 or len(codes) != len(quantiles):
+        raise UserError(
+            f"{len(codes)} code sequences and {len(quantiles)} quantiles: give one for each, at least one."
+        )
+    if quantiles.min() < 0 or quantiles.max() >= BANDS:
+        raise UserError(f"Quantiles go from 0 to {BANDS - 1}, not {quantiles.min()} to {quantiles.max()}.")
+    if codes.shape[1] != length or codes.min() < 0 or codes.max() >= codebook_size:
+        raise UserError(
+            f"The codes do not fit the model: it writes {length} codes below {codebook_size} each."
+        )
 
 
 def load_model(folder: Path) -> Any:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import nn
 
-_SMALL = 5_000_000
+_SMALL = 5_000_000  # weights
+
+
+def is_small(folder: Path) -> bool:
+    """Whether the checkpoint in a folder is a small model, by the size of its float32 weights."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) <= 4 * _SMALL
 
 
 @contextmanager

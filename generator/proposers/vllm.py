@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from vitruvius.errors import MissingPartError, ModelError
 from vitruvius.generator.cards import read_card
@@ -20,6 +21,7 @@ from vitruvius.generator.codes import Codec
 from vitruvius.generator.proposers.base import Codes, Draw, Request
 from vitruvius.generator.proposers.checks import allowed_of, same_codec
 from vitruvius.generator.proposers.masks import ARGUMENT, pack_mask
+from vitruvius.generator.threads import is_small
 from vitruvius.generator.vocabulary import Vocabulary
 
 CACHE_BYTES = 256 << 20
@@ -70,6 +72,8 @@ class VllmProposer:
     def __init__(self, codec: Codec, folder: Path) -> None:
         """Start an engine on a checkpoint; takes some seconds, mostly to import vLLM.
 
+        On a CPU a small model leaves torch with one thread in this process.
+
         Raises:
             MissingPartError: vLLM does not import.
             ModelError: The engine does not start.
@@ -96,6 +100,10 @@ class VllmProposer:
         from vitruvius.generator.proposers.vllm_positions import PositionalCodes
 
         _spare_llvmlite()
+        if not torch.cuda.is_available() and is_small(folder):
+            # For good, and before the start: with more threads a small model draws ten times as slowly here,
+            # and all else that torch computes in this process slows down too, even if set later.
+            torch.set_num_threads(1)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of other packages, from the walk over all modules

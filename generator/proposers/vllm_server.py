@@ -19,6 +19,7 @@ from vitruvius.generator.proposers.checks import allowed_of, same_codec
 from vitruvius.generator.proposers.masks import ARGUMENT, pack_mask
 from vitruvius.generator.proposers.vllm import MAX_SEQUENCES, MAX_TOKENS, finished
 from vitruvius.generator.serving import VLLMServer, device_args
+from vitruvius.generator.threads import is_small
 from vitruvius.generator.vocabulary import Vocabulary
 
 SERVED_NAME = "vitruvius-codes"
@@ -42,7 +43,11 @@ def code_server(folder: Path) -> VLLMServer:
             *("--logits-processors", "vitruvius.generator.proposers.vllm_positions:PositionalCodes"),
             *("--seed", "0", "--no-enable-prefix-caching"),
         ],
-        environment={"VLLM_HOST_IP": "127.0.0.1", "VLLM_LOGGING_LEVEL": "WARNING"},
+        environment={
+            "VLLM_HOST_IP": "127.0.0.1",
+            "VLLM_LOGGING_LEVEL": "WARNING",
+            **({"OMP_NUM_THREADS": "1"} if is_small(folder) else {}),
+        },
     )
 
 
