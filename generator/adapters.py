@@ -60,8 +60,6 @@ def adapt_checkpoint(
         UserError: `path` is no folder.
         CheckpointError: It holds no causal model with a fast tokenizer, or damaged weights.
     """
-    if not path.is_dir():
-        raise UserError(f"{path} is no folder: give the path of a Hugging Face checkpoint on this machine.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, tokenizer = _load(path)
@@ -94,6 +92,8 @@ def _add_words(model: Any, tokenizer: Any, codebook_size: int) -> list[str]:
 
 def _load(path: Path) -> tuple[Any, Any]:
     """Model in float32 and fast tokenizer."""
+    if not path.is_dir():
+        raise UserError(f"{path} is no folder: give the path of a Hugging Face checkpoint on this machine.")
     try:
         with quiet():
             model = AutoModelForCausalLM.from_pretrained(

@@ -160,8 +160,7 @@ def finetune(
         out: The new checkpoint goes into this folder, under the hash of its content.
         seed: All randomness comes from here.
         labels: (space, data set) of the measurements; kept in the card with those of the start.
-        replay: Share of each batch that repeats the start's own unconditional corpus, so that the
-            model does not forget what an architecture looks like.
+        replay: Share of each batch that repeats the start's unconditional corpus, against forgetting.
         steps: Number of batches.
         batch: Sequences in a batch.
         rate: Learning rate.
@@ -174,13 +173,11 @@ def finetune(
         UserError: Nothing was measured, arrays that do not fit, or a share outside [0, 1).
         CheckpointError: The start is damaged or foreign.
     """
-    if not 0 <= replay < 1:
-        raise UserError(f"replay is {replay}, but a share from 0 up to 1, without 1, is needed.")
     card = read_card(model_folder, "language model")
     vocabulary = Vocabulary.load(model_folder)
     known = read_corpus(model_folder)
     base = known["codes"][known["quantiles"] < 0]
-    _check_measured(codes, quantiles, base.shape[1], len(vocabulary.codes))
+    _check_measured(codes, quantiles, replay, base.shape[1], len(vocabulary.codes))
     rng = np.random.default_rng(seed)
     repeated = round(replay * batch)
     chances = band_weights(quantiles).cumsum(axis=1)  # (10, n)
@@ -196,17 +193,17 @@ def finetune(
     figures = fit(model, draw, steps, rate, progress, "fine-tuning")
     pairs = {tuple(pair) for pair in [*card["labels"], *labels]}
     card |= {"seed": seed, "parent": card["hash"], "labels": sorted(map(list, pairs)), "metrics": figures}
-    corpus = {
-        "codes": np.concatenate([base, codes.astype(np.int16)]),
-        "quantiles": np.append(unconditional(len(base)), quantiles.astype(np.int8)),
-    }
+    tenths = np.append(unconditional(len(base)), quantiles.astype(np.int8))
+    corpus = {"codes": np.concatenate([base, codes.astype(np.int16)]), "quantiles": tenths}
     return publish(model, load_tokenizer(model_folder), corpus, out, card)
 
 
 def _check_measured(
-    codes: Codes, quantiles: NDArray[np.integer[Any]], length: int, codebook_size: int
+    codes: Codes, quantiles: NDArray[np.integer[Any]], replay: float, length: int, codebook_size: int
 ) -> None:
     """Refuse what a fine-tuning cannot learn from."""
+    if not 0 <= replay < 1:
+        raise UserError(f"replay is {replay}, but a share from 0 up to 1, without 1, is needed.")
     if len(codes) == 0 or len(codes) != len(quantiles):
         raise UserError(
             f"{len(codes)} code sequences and {len(quantiles)} quantiles: give one for each, at least one."

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vitruvius.generator.networks import SPACES_WITH_NETWORKS
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -114,9 +116,13 @@ def _pruning(summary: Summary, console: Console) -> None:
     if not summary.cuts:
         _line(console, "no principle was supported well enough to prune: the whole space stayed open")
         return
-    for cut in summary.cuts[-3:]:
-        for line in cut.lines:
-            _line(console, line)
+    restrictions = [cut for cut in summary.cuts if not cut.reopened]
+    for line in [line for cut in summary.cuts if cut.reopened for line in cut.lines]:
+        _line(console, line)
+    if len(restrictions) > 1:
+        _line(console, f"changed {len(restrictions) - 1} times with the evidence; at the end:")
+    for line in restrictions[-1].lines if restrictions else ():
+        _line(console, line)
     _line(console, summary.pruning_cost)
 
 
@@ -139,9 +145,11 @@ def _next(summary: Summary, console: Console) -> None:
         return
     _title(console, "Next")
     _line(console, f"vitruvius report {summary.run}     all figures in one HTML file")
-    _line(
-        console, f"vitruvius export {summary.run}     the best architecture as PyTorch, weights, ONNX, card"
-    )
+    if summary.task.partition("/")[0] in SPACES_WITH_NETWORKS:
+        _line(
+            console,
+            f"vitruvius export {summary.run}     the best architecture as a PyTorch module, with a card",
+        )
     _line(console, f'vitruvius principles search "which operations help?" --run {summary.run}')
 
 
