@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vitruvius.agents.options import Options
-from vitruvius.errors import CheckpointError, MissingPartError
+from vitruvius.errors import CheckpointError, MissingPartError, ModelError
 from vitruvius.generator.space import SearchSpace
 
 if TYPE_CHECKING:
     from vitruvius.generator.library import CodeModel
-
     from vitruvius.generator.proposers.base import Proposer
 
 
@@ -77,7 +76,7 @@ class Engine:
         try:
             self._say("starting vLLM in this process")
             return make_proposer("vllm", model)
-        except MissingPartError as error:
+        except (MissingPartError, ModelError) as error:
             self._warn(f"vLLM is not used, transformers writes the codes instead: {error}")
             return make_proposer("transformers", model)
 

@@ -140,10 +140,15 @@ def finetune_model(
     say("fine-tuning the code model on what was measured")
     rows, deciles = training_rows(journal)
     codes = engine.model.codec.encode(rows)
+    labels = [task.label for task in journal.tasks.values() if task.space.name == journal.task.space.name]
     out = finetune(
-        engine.model.language_model, codes, deciles, folder / "models" / f"batch{number}",
+        engine.model.language_model,
+        codes,
+        deciles,
+        folder / "models" / f"batch{number}",
         seed=options.seed * 1000 + number,
-    )  # fmt: skip
+        labels=labels,
+    )
     seconds = round(time.monotonic() - started, 2)
     journal.log(
         "model",

@@ -121,10 +121,9 @@ class Session:
         return Path(self._scratch.name)
 
     def warn(self, text: str) -> None:
-        """Say a warning and keep it for the report."""
-        self.say(f"warning: {text}")
-        known = [event.data["text"] for event in self.ledger.events(self.id, "warning")]
-        if text not in known:
+        """Say a warning once, and keep it for the report."""
+        if all(event.data["text"] != text for event in self.ledger.events(self.id, "warning")):
+            self.say(f"warning: {text}")
             self.ledger.log(self.id, "warning", {"text": text})
 
     @property
@@ -244,6 +243,9 @@ class Session:
     def _due(self, kind: str, every: int, counted: int) -> bool:
         """Whether a step that happens every so many evaluations is due now."""
         if every == 0 or (kind == "reflection" and self.options.reasoner == "none"):
+            return False
+        if kind == "model" and self.options.proposer_url is not None:
+            self.warn("the code model is not fine-tuned: a server given by its address keeps its weights")
             return False
         done = len(self.ledger.events(self.id, kind))
         return counted >= self.options.initial + done * every
