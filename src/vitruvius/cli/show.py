@@ -100,12 +100,23 @@ def _curve(summary: Summary, console: Console) -> None:
         _line(console, "no other method was run beside it: `benchmarks/search.py` compares at equal budget")
 
 
+_WHY_NOT = {
+    "proposed": "fresh evidence cannot tell their effect from none or from chance",
+    "contested": "fresh evidence of two tasks points different ways",
+    "refuted": "fresh evidence excludes a useful effect in the direction claimed",
+}
+"""Why principles of a status steer nothing."""
+
+
 def _principles(summary: Summary, console: Console) -> None:
     counts: dict[str, int] = {}
     for principle in summary.principles:
         counts[principle.status] = counts.get(principle.status, 0) + 1
     told = ", ".join(f"{n} {status}" for status, n in counts.items()) or "none proposed"
     _title(console, f"Principles: {told} (proposed by {summary.reasoner})")
+    for status, why in _WHY_NOT.items():
+        if status in counts:
+            _line(console, f"{counts[status]} {status}, so without any effect on the search: {why}")
     for principle in summary.principles:
         _line(console, f"{principle.id} {principle.status:10} {principle.sentence}")
         _line(console, f"    {principle.scope}: fresh evidence {interval(principle.fresh)}")
