@@ -1,5 +1,8 @@
 """Codes as text and arrays, and the codec's folder."""
 
+# pyright: reportArgumentType=false
+# Wrong types are handed in on purpose.
+
 from __future__ import annotations
 
 import json

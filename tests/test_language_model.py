@@ -1,5 +1,8 @@
 """The code language model: tokenizer, training, fine-tuning, adaptation, and the library that keeps it."""
 
+# pyright: reportArgumentType=false, reportIndexIssue=false
+# Settings are passed on as plain dictionaries, layers are reached by position.
+
 from __future__ import annotations
 
 import json

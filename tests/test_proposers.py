@@ -1,5 +1,8 @@
 """Every proposer against the same contract, and what is special to each."""
 
+# pyright: reportIncompatibleMethodOverride=false
+# The handler's log method is silenced.
+
 from __future__ import annotations
 
 import json

@@ -1,5 +1,8 @@
 """vLLM itself, on whatever this machine has: in process once, and once as our own server."""
 
+# pyright: reportPrivateUsage=false
+# The engine's inner state is what these tests look at.
+
 from __future__ import annotations
 
 import importlib.util
