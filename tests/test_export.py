@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from vitruvius.errors import UserError, VitruviusError
@@ -45,7 +46,9 @@ def test_the_written_model_stands_alone(tmp_path: Path):
 def test_written_source_is_python_for_any_cell(tmp_path: Path):
     rows = SPACE.sample(40, np.random.default_rng(2))
     for cell in [EMPTY, *SPACE.architectures(rows)]:
-        compile(nasbench201_source(cell, SMALL), "model.py", "exec")
+        written: dict[str, object] = {"__name__": "model"}
+        exec(compile(nasbench201_source(cell, SMALL), "model.py", "exec"), written)
+        assert any(isinstance(one, type) and issubclass(one, torch.nn.Module) for one in written.values())
 
 
 def test_a_cell_of_nothing_is_exported_too(tmp_path: Path):
