@@ -18,41 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from store_parts import OPERATIONS, TASK, add, found, principle
 
 from vitruvius.errors import RunBusyError, StoreError, UnknownNameError, UserError
 from vitruvius.knowledge.embedders import HashingEmbedder, Vectors
 from vitruvius.knowledge.ledger import Ledger
-from vitruvius.knowledge.predicate import predicate_from_json
 from vitruvius.knowledge.principle import (
-    Evidence,
     Origin,
     Principle,
     PrincipleStatus,
     Proposal,
-    TaskEvidence,
-    principle_id,
 )
 from vitruvius.knowledge.store import Store
-
-TASK = "nasbench201/cifar10"
-OPERATIONS = ("conv3x3", "conv1x1", "skip", "avgpool3x3", "none")
-
-
-def principle(operation: str, at_least: int = 2, *, support: int = 0, **proposal: Any) -> Principle:
-    predicate = {"kind": "count", "operations": [operation], "comparison": ">=", "value": at_least}
-    facts: dict[str, Any] = {
-        "sentence": predicate_from_json(predicate).sentence(),
-        "space": "nasbench201",
-    } | proposal
-    proposed = Proposal(predicate=predicate, **facts)
-    for_it = tuple(f"id{n}" for n in range(support))
-    measured = Evidence((TaskEvidence(TASK, None, None, for_it),) if support else ())
-    return Principle(principle_id(proposed), proposed, Origin("statistics"), evidence=measured)
-
-
-def add(ledger: Ledger, *principles: Principle) -> None:
-    for each in principles:
-        ledger.add_principle(each, session="s")
 
 
 @pytest.fixture
@@ -72,10 +49,6 @@ def embedder() -> HashingEmbedder:
 def store(ledger: Ledger, tmp_path: Path, embedder: HashingEmbedder) -> Iterator[Store]:
     with Store(ledger, tmp_path / "chroma", embedder=embedder) as store:
         yield store
-
-
-def found(store: Store, text: str = "architectures", **filters: Any) -> set[str]:
-    return {match.principle.id for match in store.search(text, **filters)}
 
 
 class TestSearch:
