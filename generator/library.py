@@ -23,7 +23,7 @@ from vitruvius.generator.space import SearchSpace, get_space
 from vitruvius.generator.training import CodecSettings, Progress, train_codec
 from vitruvius.generator.vocabulary import Vocabulary
 
-_VERSION = 2  # raised when training changes in a way that the settings do not show
+_VERSION = 3  # raised when training changes in a way that the settings do not show
 _HELD_OUT = 0.9  # share of ids that the codec for the figures sees
 
 

@@ -118,6 +118,8 @@ class SearchSpace(ABC):
     """Other names of operations (official names of the benchmark) -> our name."""
     size: int | None
     """Number of distinct keys, None where the space cannot be enumerated."""
+    code_nodes: tuple[int, ...] | None = None
+    """Nodes of `graphs` that get a code; None: all but the first and the last."""
 
     # ---- what a space must say -------------------------------------------------------------
 
@@ -191,6 +193,13 @@ class SearchSpace(ABC):
         good = self.in_range(choices)
         good[good] = self.legal(choices[good])
         return good
+
+    def strict(self, choices: Choices) -> NDArray[np.bool_]:
+        """Which rows, of any content, are architectures as they stand, with nothing to repair: (n,).
+
+        Differs from `valid` where a space prunes what is superfluous, as NAS-Bench-101 does.
+        """
+        return self.valid(choices)
 
     def architecture(self, choices: Sequence[int]) -> Architecture:
         """The architecture with these choice indices.

@@ -125,13 +125,14 @@ def sizes_for(space: SearchSpace, rows: Choices) -> Sizes:
     """
     graphs = space.graphs(rows[:: max(1, len(rows) // 20_000)])
     nodes = graphs.labels.shape[1]
+    code_nodes = space.code_nodes or tuple(range(1, nodes - 1))
     kinds = 0
-    for node in range(1, nodes - 1):
+    for node in code_nodes:
         view = np.column_stack([graphs.labels[:, node], graphs.adjacency[:, :, node]])
         kinds += len(np.unique(view, axis=0))
     codes = min(512, max(64, 1 << (kinds - 1).bit_length()))
     cardinalities = tuple(int(count) for count in space.cardinalities)
-    return Sizes(operations=len(space.operations), nodes=nodes, cardinalities=cardinalities, codes=codes)
+    return Sizes(len(space.operations), nodes, cardinalities, code_nodes, codes=codes)
 
 
 def codec_metrics(codec: Codec, rows: Choices) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """The VQ-VAE: architecture -> short tuple of codebook indices -> architecture. All of it is in this file.
 
 The encoder reads the labelled graph of an architecture (`SearchSpace.graphs`), passes messages along
-and against its edges, and leaves one vector on each inner node; the quantiser replaces each by the
+and against its edges, and leaves one vector on each node that gets a code; the quantiser replaces each by the
 nearest of K learned vectors, and the index of that vector is the node's *code*. The decoder reads
 all chosen vectors at once and says for every decision of the space how likely each choice is. No
 accuracy, cost or other measurement enters anywhere.
 
 Sources: van den Oord et al. 2017 (VQ-VAE, codebook by moving averages: appendix A.1), Xu et al. 2019
 (GIN), Dhariwal et al. 2020 (restart of dead codes). Shapes: n architectures, V nodes of a graph,
-L = V - 2 inner nodes, K codes of d numbers, width w, D decisions, C choices of all decisions together.
+L nodes with a code, K codes of d numbers, width w, D decisions, C choices of all decisions together.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Sizes:
         operations: Operations of the space; node labels are input, output, these, and absent.
         nodes: V, nodes of each graph.
         cardinalities: Number of choices of each decision.
+        code_nodes: The nodes that get a code.
         codes: K, vectors in the codebook.
         dimension: d, length of each.
         width: w, width of the message passing.
@@ -40,6 +41,7 @@ class Sizes:
     operations: int
     nodes: int
     cardinalities: tuple[int, ...]
+    code_nodes: tuple[int, ...]
     codes: int = 64
     dimension: int = 32
     width: int = 64
@@ -48,8 +50,8 @@ class Sizes:
 
     @property
     def length(self) -> int:
-        """L, codes of each architecture: one for every node but the first and the last."""
-        return self.nodes - 2
+        """L, codes of each architecture."""
+        return len(self.code_nodes)
 
     def as_dict(self) -> dict[str, object]:
         """The sizes as plain data, for a card."""
@@ -58,7 +60,8 @@ class Sizes:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Sizes:
         """Read what `as_dict` wrote, after a round through JSON."""
-        fields: dict[str, Any] = {**data, "cardinalities": tuple(data["cardinalities"])}
+        lists = {name: tuple(data[name]) for name in ("cardinalities", "code_nodes")}
+        fields: dict[str, Any] = {**data, **lists}
         return cls(**fields)
 
 
@@ -100,12 +103,12 @@ class Round(MessagePassing):
 
 
 class Encoder(nn.Module):
-    """Graphs -> one vector for each inner node."""
+    """Graphs -> one vector for each node that gets a code."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.labels = sizes.operations + 3
-        self.nodes = sizes.nodes
+        self.nodes, self.code_nodes = sizes.nodes, list(sizes.code_nodes)
         self.node = nn.Embedding(sizes.nodes * self.labels, sizes.width)  # what it is, and where
         self.rounds = nn.ModuleList([Round(sizes.width) for _ in range(sizes.layers)])
         self.out = nn.Linear(sizes.width, sizes.dimension)
@@ -117,8 +120,8 @@ class Encoder(nn.Module):
         x = self.node(what.flatten())  # (n * V, w)
         for layer in self.rounds:
             x = layer(x, batch.edges)
-        inner = x.view(*batch.labels.shape, -1)[:, 1:-1]  # (n, L, w)
-        return self.out(inner)
+        named = x.view(*batch.labels.shape, -1)[:, self.code_nodes]  # (n, L, w)
+        return self.out(named)
 
 
 class Quantiser(nn.Module):

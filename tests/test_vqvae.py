@@ -18,7 +18,7 @@ from vitruvius.generator.training import (
 )
 from vitruvius.generator.vqvae import VQVAE, Quantiser, Sizes, build_batch
 
-SIZES = Sizes(operations=3, nodes=5, cardinalities=(2, 3, 4), codes=8, dimension=4, width=8)
+SIZES = Sizes(operations=3, nodes=5, cardinalities=(2, 3, 4), code_nodes=(1, 2, 3), codes=8, dimension=4, width=8)
 
 
 def some_graphs(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
