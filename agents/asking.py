@@ -242,7 +242,15 @@ def _failure(error: Exception, name: str, structured: bool) -> Failure:
         return Failure("endpoint error", redacted(str(error)))
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return Failure("endpoint slow", f"{name} did not answer in time: {said}", transient=True)
+    if isinstance(error, TypeError | AttributeError | KeyError | ValueError) and (status or 200) < 400:
+        return Failure(
+            "endpoint error",
+            f"{name} answered with something that is no chat completion ({said}): check the address, for "
+            "example OPENAI_BASE_URL=http://HOST:PORT/v1.",
+        )
     transient = status is None or status >= 500 or status in (408, 409, 425)
+    if transient and status is None:
+        said = f"not reached: {said} Check that it runs, and its address (OPENAI_BASE_URL, OPENAI_PROXY)."
     return Failure("endpoint error", f"{name}: {said}", transient=transient, wait=_retry_after(response))
 
 

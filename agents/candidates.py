@@ -174,7 +174,7 @@ class Drafter:
         """What the code model writes, half of it asked for the best tenth, and neighbours of the best."""
         codec, known = self.engine.model.codec, set(taken)
         costs = self.task.bench.costs
-        allowed = restriction.codes(codec, costs) if restriction.hard else None
+        guide = restriction.guide(codec, costs)
         rows: list[Choices] = []
         codes: list[str] = []
         counts: dict[str, Any] = {}
@@ -184,7 +184,7 @@ class Drafter:
                 seed=int(stream(self.options.seed, number, 2).integers(2**31)) + half,
                 temperature=self.options.temperature,
                 quantile=quantile,
-                allowed=allowed,
+                guide=guide,
             )
             drawn = fill_pool(
                 self.engine.proposer, codec, request,
@@ -192,7 +192,7 @@ class Drafter:
             )  # fmt: skip
             known.update(self.task.space.ids(drawn.choices))
             rows.append(drawn.choices)
-            codes += [format_codes(one) for one in drawn.codes]
+            codes += format_codes(drawn.codes)
             _add_counts(counts, drawn)
         local = self._local(number, observed, restriction, known)
         counts["local"] = len(local)

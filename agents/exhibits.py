@@ -98,10 +98,11 @@ def as_program(space: SearchSpace, choices: Choices) -> str:
     labels, adjacency = graphs.labels[0], graphs.adjacency[0]
     names: dict[int, str] = {}
     lines: list[str] = []
+    inputs = ["input"] if (labels == INPUT).sum() == 1 else [f"input{node}" for node in range(len(labels))]
     for node, label in enumerate(labels.tolist()):
         given = " + ".join(names[u] for u in np.flatnonzero(adjacency[:, node]).tolist() if u in names)
         if label == INPUT:
-            names[node] = "input"
+            names[node] = inputs[node]
         elif label == OUTPUT:
             lines.append(f"output = {given or '0'}")
         elif label != ABSENT:

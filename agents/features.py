@@ -18,8 +18,8 @@ from vitruvius.generator.space import INPUT, OUTPUT, Choices, Graphs, SearchSpac
 Histogram = NDArray[np.float64]
 """How often each pattern occurs: (n, F)."""
 
-PATH_NODES = 10
-"""Graphs with more nodes have too many paths to list: there, chains of three labels stand for them."""
+MOST_PATHS = 1000
+"""Spaces with more paths than these have too many to list: there, chains of three labels stand for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def extract(space: SearchSpace, choices: Choices) -> Features:
     graphs = space.graphs(choices)
     base = len(space.operations) + 2
     inner = np.where(graphs.labels > OUTPUT, graphs.labels, -1).astype(np.int64)
-    paths = _paths(graphs, base) if graphs.labels.shape[1] <= PATH_NODES else _chains(graphs, base)
+    paths = _paths(graphs, base) if _most_paths(graphs) <= MOST_PATHS else _chains(graphs, base)
     return Features(choices, (_histogram(inner), _histogram(_edges(graphs, base)), _histogram(paths)))
 
 
@@ -82,6 +82,15 @@ def _chains(graphs: Graphs, base: int) -> NDArray[np.int64]:
     codes = (labels[:, :, None, None] * base + labels[:, None, :, None]) * base + labels[:, None, None, :]
     linked = graphs.adjacency[:, :, :, None] & graphs.adjacency[:, None, :, :]
     return np.where(linked, codes, -1).reshape(len(labels), -1)
+
+
+def _most_paths(graphs: Graphs) -> int:
+    """How many paths lead from input to output where any of the graphs has an edge."""
+    joined = graphs.adjacency.any(axis=0)
+    ways = (graphs.labels == INPUT).any(axis=0).astype(np.int64)
+    for node in range(len(ways)):
+        ways[node] += ways[:node] @ joined[:node, node]
+    return int(ways[(graphs.labels == OUTPUT).any(axis=0)].sum())
 
 
 def _paths(graphs: Graphs, base: int) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from vitruvius.agents.admission import Admission
 from vitruvius.agents.asking import Asker, Limits, redacted
 from vitruvius.agents.exhibits import Sizes, exhibits
 from vitruvius.agents.models import Chat, chat_model
-from vitruvius.agents.reasoner import Brief, Reflection
+from vitruvius.agents.reasoner import UNREADABLE, Brief, Reflection
 from vitruvius.agents.replies import Refusal, parse_reply, predicate_pattern, reply_schema
 from vitruvius.errors import TemplateError, VitruviusError
 from vitruvius.prompts.library import Message, Template, find
@@ -121,6 +121,7 @@ class LanguageReasoner:
                 self._failed = redacted(str(error))
         reflection.refused["endpoint error"] += 1
         reflection.notes.append(self._failed)
+        reflection.failed = self._failed
         return False
 
     def _turn(
@@ -194,6 +195,9 @@ class LanguageReasoner:
             reflection.notes.append(told[-1])
         if not recovered and not told:
             reflection.notes.append(f"{self.name} proposed nothing that could be used.")
+        if asker.calls and all(call.outcome in UNREADABLE for call in asker.calls):
+            why = ", ".join(dict.fromkeys(call.outcome for call in asker.calls))
+            reflection.failed = told[-1] if told else f"{self.name} gave no reply that can be read ({why})."
 
 
 def _rendered(template: Template, inputs: dict[str, Any]) -> list[Message]:

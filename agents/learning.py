@@ -11,7 +11,8 @@ import numpy as np
 from vitruvius.agents.engine import Engine
 from vitruvius.agents.journal import Journal
 from vitruvius.agents.options import Options
-from vitruvius.agents.reasoner import Brief, Reasoner
+from vitruvius.agents.reasoner import UNREADABLE, Brief, Reasoner, Reflection
+from vitruvius.errors import ModelError
 from vitruvius.generator.space import Architecture, Choices
 from vitruvius.knowledge.evidence import assess
 from vitruvius.knowledge.observations import Observations
@@ -41,11 +42,17 @@ def rescore(journal: Journal) -> list[Principle]:
     return scored
 
 
-def reflect(journal: Journal, reasoner: Reasoner, options: Options, number: int, say: Say) -> list[str]:
+def reflect(
+    journal: Journal, reasoner: Reasoner, options: Options, number: int, say: Say, warn: Say
+) -> list[str]:
     """Let the reasoner propose principles, once for each number.
 
     Returns:
         Ids of the principles that are new to the session.
+
+    Raises:
+        ModelError: The language model has not given one reply in this session that can be read. Nothing is
+            written down but the calls, so whoever comes back asks it again.
     """
     done = journal.event("reflection", number)
     if done is not None:
@@ -63,18 +70,9 @@ def reflect(journal: Journal, reasoner: Reasoner, options: Options, number: int,
         limit=options.principles,
         seed=options.seed * 1000 + number,
     )
-    reflection = reasoner.reflect(brief)
-    calls = [journal.ledger.add_call(journal.session, call) for call in reflection.calls]
-    labels = frozenset(one.label for one in brief.observations)
+    reflection, origin = _asked(journal, reasoner, brief, warn)
     new: list[str] = []
     for proposal in reflection.proposals[: options.principles]:
-        origin = Origin(
-            reasoner=reasoner.name,
-            template=reflection.calls[-1].template_hash if reflection.calls else "",
-            session=journal.session,
-            call=calls[-1] if calls else None,
-            labels=labels,
-        )
         principle = Principle(id=principle_id(proposal), proposal=proposal, origin=origin)
         if principle.id not in old and principle.id not in new:
             journal.ledger.add_principle(principle, session=journal.session)
@@ -89,6 +87,44 @@ def reflect(journal: Journal, reasoner: Reasoner, options: Options, number: int,
         number=number,
     )
     return new
+
+
+def _asked(journal: Journal, reasoner: Reasoner, brief: Brief, warn: Say) -> tuple[Reflection, Origin]:
+    """What the reasoner brought, and where it comes from; calls of models are written down.
+
+    A model that fails before it has ever answered is a mistake to be mended. One that fails later must not
+    end a long search: the statistical reasoner stands in for it.
+    """
+    ledger, session = journal.ledger, journal.session
+    answered = any(call.call["outcome"] not in UNREADABLE for call in ledger.calls(session))
+    reflection = reasoner.reflect(brief)
+    calls = [ledger.add_call(session, call) for call in reflection.calls]
+    labels = frozenset(one.label for one in brief.observations)
+    if not reflection.failed:
+        template = reflection.calls[-1].template_hash if calls else ""
+        call = calls[-1] if calls else None
+        return reflection, Origin(reasoner.name, template, session, call, labels)
+    if not answered:
+        raise ModelError(
+            f"{reflection.failed.rstrip('.')}. Nothing measured is lost: mend it and run the same again, or "
+            "start a new folder with the reasoner `statistics`, which needs no model."
+        )
+    from vitruvius.agents.statistics import StatisticsReasoner
+
+    warn(f"{reasoner.name} could not be used in a reflection, statistics stood in: {reflection.failed}")
+    other = StatisticsReasoner()
+    instead = other.reflect(brief)
+    instead.refused += reflection.refused
+    instead.calls, instead.notes = reflection.calls, [*reflection.notes, *instead.notes]
+    return instead, Origin(other.name, session=session, labels=labels)
+
+
+def fate(name: str, new: Sequence[Principle]) -> str:
+    """What became of the principles that were just proposed, as a line."""
+    fates = [principle.status.value for principle in new]
+    counts = ", ".join(f"{fates.count(status)} {status}" for status in sorted(set(fates)))
+    plural = "principle" if len(fates) == 1 else "principles"
+    return f"{name} proposed {len(fates)} {plural}" + (f": {counts}" if fates else "")
 
 
 def restrict(

@@ -238,7 +238,7 @@ def _check_folder(spec: str, model: str) -> None:
 
 def _milestones(on_line: Callable[[str], None]) -> Callable[[str], None]:
     """Pass on only those lines of vLLM's log that tell a person how far it is."""
-    words = ("Loading weights", "Loading safetensors", "KV cache size", "Starting vLLM server", "Error")
+    words = ("Loading weights", "Loading safetensors", "KV cache size", "Starting vLLM server", " ERROR ")
 
     def filtered(line: str) -> None:
         if any(word in line for word in words):

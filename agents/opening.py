@@ -12,6 +12,7 @@ from vitruvius.agents.options import Options
 from vitruvius.errors import SettingsError
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.records import bare_url
 
 
 def describe(task: Task, sources: Sequence[Task], options: Options, reasoner: str) -> dict[str, Any]:
@@ -24,6 +25,7 @@ def describe(task: Task, sources: Sequence[Task], options: Options, reasoner: st
         "maximize": task.metric.maximize,
         "sources": [source.name for source in sources],
         **options.model_dump(),
+        "proposer_url": options.proposer_url and bare_url(options.proposer_url),
         "reasoner": reasoner,
     }
 

@@ -11,6 +11,19 @@ from vitruvius.generator.space import SearchSpace
 from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.principle import Principle, Proposal
 
+UNREADABLE = frozenset(
+    {
+        "endpoint error",
+        "endpoint slow",
+        "not authorised",
+        "rate limited",
+        "request refused",
+        "no schema",
+        "not JSON",
+    }
+)
+"""Outcomes of calls that brought nothing at all: the endpoint is at fault, not the ideas of its model."""
+
 
 @dataclass(frozen=True, slots=True)
 class Brief:
@@ -69,12 +82,14 @@ class Reflection:
         refused: Reason -> how many proposals or replies were refused for it.
         calls: Model calls that were made, in order.
         notes: Sentences for the user, for example why the model was given up.
+        failed: Why no reply could be read at all; empty if one was, or if no model was asked.
     """
 
     proposals: list[Proposal] = field(default_factory=list[Proposal])
     refused: Counter[str] = field(default_factory=Counter[str])
     calls: list[ModelCall] = field(default_factory=list[ModelCall])
     notes: list[str] = field(default_factory=list[str])
+    failed: str = ""
 
 
 class Reasoner(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -100,6 +100,8 @@ class Session:
         self.id = session_id(self.path if url else None)
         name = self._reasoner.name if self._reasoner is not None else self.options.reasoner
         settings = describe(self.task, self.sources, self.options, name)
+        if self.ledger.session(self.id) is None and self.options.reasoner != "none":
+            _ = self.reasoner  # refused now, else a mistyped name would be this folder's for good
         start(self.ledger, self.id, self.task, self.sources, settings, self.path)
         self.journal = Journal(self.ledger, self.id, self.task, self.sources)
         self.engine = Engine(self.task.space, self.options, say=self.say, warn=self.warn)
@@ -317,15 +319,10 @@ class Session:
             last = self.journal.last("batch")
             number = last[0] + 1 if last is not None else 0
         with self._timed("reasoning"):
-            new = learning.reflect(self.journal, self.reasoner, self.options, number, self.say)
+            new = learning.reflect(self.journal, self.reasoner, self.options, number, self.say, self.warn)
             scored = {principle.id: principle for principle in learning.rescore(self.journal)}
-        self.say(self._fate(new, scored))
+        self.say(learning.fate(self.reasoner.name, [scored[identity] for identity in new]))
         return [scored[identity] for identity in new]
-
-    def _fate(self, new: Iterable[str], scored: dict[str, Principle]) -> str:
-        fates = [scored[identity].status.value for identity in new]
-        counts = ", ".join(f"{fates.count(status)} {status}" for status in sorted(set(fates)))
-        return f"{self.reasoner.name} proposed {len(fates)} principles" + (f": {counts}" if fates else "")
 
     def prune(self, *, remaining: int = 50) -> Restriction:
         """Turn the supported principles into a restriction for the next draws."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import logging
+import io
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def model_folder(on_line: Callable[[str], None] | None = None) -> Path:
                 on_line(f"converting SmolLM2-135M into {folder} (once, about 40 s, 260 MB)")
             draft = folder.with_name(folder.name + ".part")
             shutil.rmtree(draft, ignore_errors=True)
-            _convert(source, draft)
+            with _quiet():
+                _convert(source, draft)
             draft.rename(folder)  # complete or not there
     except OSError as error:
         raise ModelError(
@@ -89,10 +91,23 @@ def model_folder(on_line: Callable[[str], None] | None = None) -> Path:
     return folder
 
 
+@contextmanager
+def _quiet() -> Generator[None, None, None]:
+    """Progress bars and hints of transformers stay out of what a run prints: our line says what is done."""
+    from transformers.utils import logging as chatter
+
+    level = chatter.get_verbosity()
+    chatter.set_verbosity_error()
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        chatter.set_verbosity(level)
+
+
 def _convert(source: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    logging.getLogger("transformers.modeling_gguf_pytorch_utils").setLevel(logging.ERROR)
     where: dict[str, Any] = {"gguf_file": source.name, "local_files_only": True}
     tokenizer: Any = AutoTokenizer.from_pretrained(source.parent, **where)
     read: Any = AutoModelForCausalLM.from_pretrained(source.parent, dtype="bfloat16", **where)

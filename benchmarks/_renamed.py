@@ -130,7 +130,7 @@ class RenamedSpace(SearchSpace):
         pairs = zip(self.decisions, choices, strict=True)
         return " ".join(decision.choices[choice] for decision, choice in pairs)
 
-    def parse(self, text: str) -> Architecture:
+    def read(self, text: str) -> list[int]:
         """Read names of choices.
 
         Raises:
@@ -141,9 +141,7 @@ class RenamedSpace(SearchSpace):
             word not in d.choices for d, word in zip(self.decisions, words, strict=True)
         ):
             raise InvalidArchitectureError(f"{text!r} is no architecture of {self.name}.")
-        return self.architecture(
-            [d.choices.index(word) for d, word in zip(self.decisions, words, strict=True)]
-        )
+        return [d.choices.index(word) for d, word in zip(self.decisions, words, strict=True)]
 
     def draw(self, architecture: Architecture) -> str:
         """The key."""

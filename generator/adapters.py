@@ -14,7 +14,8 @@ from transformers.pytorch_utils import Conv1D
 from vitruvius.errors import CheckpointError, UserError
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.corpus_training import Progress, fit
-from vitruvius.generator.language_model import open_bands, publish, quiet, unconditional
+from vitruvius.generator.language_model import lessons, open_bands, publish, quiet, unconditional
+from vitruvius.generator.space import Choices
 from vitruvius.generator.training import architectures_of
 from vitruvius.generator.vocabulary import SPECIAL, Vocabulary
 
@@ -31,6 +32,7 @@ def adapt_checkpoint(
     rate: float | None = None,
     rank: int = 8,
     sample: int = 50_000,
+    rows: Choices | None = None,
     progress: Progress = None,
 ) -> Path:
     """Fine-tune a causal language model given by path on the codes of a space.
@@ -51,6 +53,7 @@ def adapt_checkpoint(
         rate: Learning rate; None takes 1e-3 with LoRA, else 3e-4.
         rank: Rank of the adapters.
         sample: Architectures drawn as corpus where the space cannot be enumerated.
+        rows: (n, D) architectures to learn from; None takes the whole space, or a sample of it.
         progress: Receives a line now and then.
 
     Returns:
@@ -67,12 +70,10 @@ def adapt_checkpoint(
         vocabulary = Vocabulary.of(tokenizer.backend_tokenizer, str(path))
         tuned = _with_adapters(model, tokenizer.convert_tokens_to_ids(words), rank) if lora else model
         rng = np.random.default_rng(seed)
-        corpus = codec.encode(architectures_of(codec.space, sample, rng))
-
-        def draw() -> torch.Tensor:
-            return vocabulary.sequences(corpus[rng.integers(len(corpus), size=batch)], unconditional(batch))
-
-        figures = fit(tuned, draw, steps, rate or (1e-3 if lora else 3e-4), progress, "adapting")
+        corpus = codec.encode(architectures_of(codec.space, sample, rng) if rows is None else rows)
+        lesson = lessons(corpus, codec, vocabulary, batch, seed)
+        rate = rate or (1e-3 if lora else 3e-4)
+        figures = fit(tuned, lesson, steps, rate, progress, "adapting", codes=vocabulary.codes)
         model = tuned.merge_and_unload() if lora else tuned
         open_bands(model, vocabulary)
     card = {"codec": codec.hash, "space": codec.space.name, "seed": seed, "labels": [], "metrics": figures}

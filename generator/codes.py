@@ -5,7 +5,7 @@ The text form of a code sequence is `c17 c3 c250`: one token for each inner node
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from vitruvius.generator.threads import threads_for
 from vitruvius.generator.vqvae import VQVAE, Sizes, build_batch
 
 _WEIGHTS = "model.safetensors"
-_TOKEN = re.compile(r"c(0|[1-9][0-9]{0,4})")
 
 
 class Codec:
@@ -58,7 +57,7 @@ class Codec:
         return str(self.card.get("hash", ""))
 
     @torch.inference_mode()
-    def encode(self, choices: Choices, batch: int = 2048) -> Codes:
+    def encode(self, choices: Choices, batch: int = 512) -> Codes:
         """Codes of architectures.
 
         Args:
@@ -121,6 +120,26 @@ class Codec:
                 part = torch.from_numpy(rows[start : start + batch].astype(np.int64))
                 found[start : start + batch] = self.model.choices(part).numpy()
         return found
+
+    def encode_text(self, architectures: Sequence[str]) -> list[str]:
+        """Code sequences as text for architectures as text, `c11 c49 ...` for each official string.
+
+        Raises:
+            InvalidArchitectureError: As `SearchSpace.parse_many`.
+        """
+        return format_codes(self.encode(self.space.parse_many(architectures)))
+
+    def decode_text(self, codes: Sequence[str]) -> list[str | None]:
+        """Keys of the architectures that code sequences as text stand for; None where they stand for none.
+
+        Raises:
+            InvalidCodesError: As `parse_codes`.
+        """
+        rows = self.decode(parse_codes(codes, self))
+        valid = self.space.valid(rows)
+        found = np.full(len(rows), None, dtype=object)
+        found[valid] = self.space.keys(self.space.normalise(rows[valid]))
+        return found.tolist()
 
     def save(self, folder: Path) -> str:
         """Write weights and card into a folder (made if missing).
@@ -190,30 +209,41 @@ def _space_of(card: dict[str, Any], folder: Path, space: SearchSpace | None) -> 
     return space
 
 
-def format_codes(row: NDArray[np.integer[Any]]) -> str:
-    """One code sequence (L,) as text: `c17 c3 c250`."""
-    return " ".join(f"c{int(code)}" for code in row)
+def format_codes(codes: NDArray[np.integer[Any]]) -> list[str]:
+    """Code sequences (n, L) as text: `c17 c3 c250` for each."""
+    words = [f"c{code}" for code in range(int(codes.max(initial=-1)) + 1)]
+    return [" ".join([words[code] for code in row]) for row in codes.tolist()]
 
 
-def parse_codes(text: str, codec: Codec) -> Codes:
-    """Read the text form of one code sequence.
+def parse_codes(texts: Sequence[str], codec: Codec) -> Codes:
+    """Read the text form of code sequences.
 
     Args:
-        text: Exactly L tokens `c0` to `c{K-1}`, separated by white space.
+        texts: Each exactly L tokens `c0` to `c{K-1}`, separated by white space.
         codec: Says what L and K are.
 
     Returns:
-        (L,) int16.
+        (n, L) int16.
 
     Raises:
-        InvalidCodesError: A foreign token, a code outside the codebook, or another number of tokens.
+        InvalidCodesError: A foreign token, a code outside the codebook, or another number of tokens;
+            says in which of the texts, and where.
     """
-    tokens = text.split()
+    numbers = {f"c{code}": code for code in range(codec.codebook_size)}
+    found = np.empty((len(texts), codec.length), dtype=np.int16)
+    for place, text in enumerate(texts):
+        row = [numbers.get(token, -1) for token in text.split()]
+        if len(row) != codec.length or min(row) < 0:
+            raise _foreign(text, f"text {place + 1} of {len(texts)}", numbers, codec)
+        found[place] = row
+    return found
+
+
+def _foreign(text: str, where: str, numbers: dict[str, int], codec: Codec) -> InvalidCodesError:
+    """What is wrong with a text that is no code sequence."""
     allowed = f"{codec.space.name} has {codec.length} codes, each from c0 to c{codec.codebook_size - 1}"
+    tokens = text.split()
     for place, token in enumerate(tokens, 1):
-        match = _TOKEN.fullmatch(token)
-        if match is None or int(match[1]) >= codec.codebook_size:
-            raise InvalidCodesError(f"{token[:40]!r} at place {place} is not a code: {allowed}.")
-    if len(tokens) != codec.length:
-        raise InvalidCodesError(f"{len(tokens)} codes were given: {allowed}.")
-    return np.array([int(token[1:]) for token in tokens], dtype=np.int16)
+        if token not in numbers:
+            return InvalidCodesError(f"{token[:40]!r} at place {place} of {where} is not a code: {allowed}.")
+    return InvalidCodesError(f"{len(tokens)} codes were given in {where}: {allowed}.")

@@ -5,15 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vitruvius.generator.resumable import Resumable
 from vitruvius.generator.threads import threads_for
 
 Progress = Callable[[str], None] | None
+
+
+class Lesson(NamedTuple):
+    """One batch to learn from."""
+
+    ids: Tensor  # (n, L + 3) long: bos, condition, codes, eos
+    chances: Tensor | None = None  # (n, L, K) how likely each code is to follow, where the corpus says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +32,14 @@ class LanguageModelSettings:
         hidden: Width.
         heads: Attention heads; vLLM needs hidden / heads to be 32, 64, ...
         layers: Transformer blocks.
-        steps: Batches.
-        batch: Sequences in a batch.
+        steps: Batches planned for a small corpus.
+        batch: Sequences in each of them.
+        large: Sequences from which on a corpus is large: batches are four times as large then, and
+            `passes` says how many there are.
+        passes: Passes planned over a large corpus.
         rate: Highest learning rate.
+        enough: Training stops when the model is this close to the corpus' own distribution, in nats an
+            architecture.
         sample: Architectures drawn as corpus where the space cannot be enumerated.
     """
 
@@ -35,56 +48,132 @@ class LanguageModelSettings:
     layers: int = 3
     steps: int = 300
     batch: int = 128
+    large: int = 100_000
+    passes: float = 2.4
     rate: float = 3e-3
-    sample: int = 50_000
+    enough: float = 0.002
+    sample: int = 200_000
+
+    def plan(self, corpus: int) -> tuple[int, int]:
+        """Number of batches, and sequences in each, for a corpus of so many sequences."""
+        if corpus < self.large:
+            return self.steps, self.batch
+        return round(self.passes * corpus / (4 * self.batch)), 4 * self.batch
 
 
 def fit(
-    model: Any, batch: Callable[[], Tensor], steps: int, rate: float, progress: Progress, what: str
+    model: Any,
+    lesson: Callable[[int], Lesson],
+    steps: int,
+    rate: float,
+    progress: Progress,
+    what: str,
+    *,
+    codes: tuple[int, ...] = (),
+    enough: float = 0.0,
+    resumable: Resumable | None = None,
 ) -> dict[str, float]:
     """Minimise the next-token loss of everything after the condition token.
 
     Args:
         model: A causal model of transformers; changed in place, left in evaluation mode.
-        batch: Returns token ids (n, T): bos, condition, codes, eos.
+        lesson: Returns the batch with this number; the same batch whenever it is asked for it.
         steps: Number of batches.
         rate: Highest learning rate: linear warm-up over a tenth, then a cosine to a twentieth.
         progress: Receives a line now and then.
         what: Name in these lines.
+        codes: Token ids of the codes, where lessons come with `chances`.
+        enough: Stop when the loss exceeds the lowest possible one by less than this (lessons with `chances`).
+        resumable: Where the state is kept now and then.
 
     Returns:
-        `nats`: mean loss of a whole sequence over the last tenth of the batches, and `steps`, `seconds`.
+        `nats`: mean loss of a whole sequence over the last tenth of the batches, and `steps`, `seconds`;
+        with `chances` also `gap`, the nats above what the corpus itself would need.
     """
     begin = time.perf_counter()
-    wanted = [weight for weight in model.parameters() if weight.requires_grad]
-    adam = torch.optim.AdamW(wanted, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
-    warm = max(1, steps // 10)
-    rise = torch.optim.lr_scheduler.LinearLR(adam, 1 / warm, 1.0, warm)
-    fall = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, steps - warm), rate / 20)
-    schedule = torch.optim.lr_scheduler.SequentialLR(adam, [rise, fall], [warm])
-    recent: list[float] = []
+    loop = _Loop(model, steps, rate, torch.tensor(codes))
+    resumable = resumable or Resumable(None)
+    if (state := resumable.load()) is not None:
+        loop.restore(state)
+        if progress:
+            progress(f"{what}: goes on after step {loop.step}")
     model.train()
     with threads_for(model):
-        for step in range(1, steps + 1):
-            recent.append(_step(model, batch(), wanted, adam))
-            schedule.step()
-            if progress and step % max(1, steps // 5) == 0:
-                progress(f"{what}: step {step} of {steps}, {recent[-1]:.2f} nats an architecture")
+        while loop.step < steps:
+            loop.learn(lesson(loop.step))
+            if progress and loop.step % max(1, steps // 5) == 0:
+                progress(f"{what}: step {loop.step} of {steps}, {loop.nats[-1]:.2f} nats an architecture")
+            if resumable.due():
+                resumable.save(loop.state())
+            if loop.gap() < enough:
+                break
     model.eval()
-    last = recent[-max(1, steps // 10) :]
-    return {
-        "nats": round(sum(last) / len(last), 3),
-        "steps": steps,
-        "seconds": round(time.perf_counter() - begin, 2),
-    }
+    last = loop.nats[-max(1, loop.step // 10) :]
+    figures = {"nats": round(sum(last) / len(last), 3)}
+    figures |= {"gap": round(loop.gap(), 4)} if loop.gaps else {}
+    return figures | {"steps": loop.step, "seconds": round(time.perf_counter() - begin, 2)}
 
 
-def _step(model: Any, ids: Tensor, wanted: list[Tensor], adam: torch.optim.Optimizer) -> float:
-    """One batch of token ids (n, T); returns the loss of a whole sequence in nats."""
-    logits = model(input_ids=ids[:, :-1]).logits[:, 1:]  # (n, T - 2, vocabulary): after the condition
-    loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 2:].flatten())
-    adam.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(wanted, 1.0)
-    adam.step()
-    return loss.item() * (ids.shape[1] - 2)
+class _Loop:
+    """Model, optimiser and schedule, and how far they have come."""
+
+    def __init__(self, model: Any, steps: int, rate: float, codes: Tensor) -> None:
+        self.model, self.codes, self.step = model, codes, 0
+        self.nats: list[float] = []
+        self.gaps: list[float] = []
+        self.wanted = [weight for weight in model.parameters() if weight.requires_grad]
+        self.adam = torch.optim.AdamW(self.wanted, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+        warm = max(1, steps // 10)
+        rise = torch.optim.lr_scheduler.LinearLR(self.adam, 1 / warm, 1.0, warm)
+        fall = torch.optim.lr_scheduler.CosineAnnealingLR(self.adam, max(1, steps - warm), rate / 20)
+        self.schedule = torch.optim.lr_scheduler.SequentialLR(self.adam, [rise, fall], [warm])
+
+    def learn(self, lesson: Lesson) -> None:
+        """One batch."""
+        ids, chances = lesson
+        length = ids.shape[1] - 2  # the codes and the end
+        logits = self.model(input_ids=ids[:, :-1]).logits[:, 1:].float()  # (n, L + 1, vocabulary)
+        if chances is None:
+            loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 2:].flatten()) * length
+        else:
+            loss = self._from_chances(logits, ids, chances)
+            entropy = torch.special.entr(chances).sum() / len(ids)
+            self.gaps.append(loss.item() - entropy.item())
+        self.adam.zero_grad()
+        (loss / length).backward()
+        torch.nn.utils.clip_grad_norm_(self.wanted, 1.0)
+        self.adam.step()
+        self.schedule.step()
+        self.nats.append(loss.item())
+        self.step += 1
+
+    def _from_chances(self, logits: Tensor, ids: Tensor, chances: Tensor) -> Tensor:
+        """Loss of a whole sequence in nats, against all codes that may follow instead of the one that did.
+
+        The expectation over the corpus is the same as with single codes, with far less noise: of a corpus
+        that lists a space, a few hundred batches teach what thousands do otherwise.
+        """
+        spoken = logits[:, :-1]  # (n, L, vocabulary)
+        expected = (chances * spoken[..., self.codes]).sum(-1)  # (n, L)
+        ends = F.cross_entropy(logits[:, -1], ids[:, -1])
+        return (spoken.logsumexp(-1) - expected).sum(1).mean() + ends
+
+    def gap(self, last: int = 50) -> float:
+        """Mean nats above the corpus' own entropy over the last batches; infinite before so many."""
+        recent = self.gaps[-last:]
+        return sum(recent) / last if len(recent) == last else float("inf")
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the loop needs to go on."""
+        parts = {"model": self.model, "adam": self.adam, "schedule": self.schedule}
+        return {
+            **{name: part.state_dict() for name, part in parts.items()},
+            **{"step": self.step, "nats": self.nats, "gaps": self.gaps},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from what `state` returned."""
+        self.model.load_state_dict(state["model"])
+        self.adam.load_state_dict(state["adam"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.step, self.nats, self.gaps = state["step"], state["nats"], state["gaps"]

@@ -8,10 +8,11 @@ was trained on beside it; it is named by the hash of its content and never chang
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,11 @@ from transformers.utils import logging as transformers_logging
 from vitruvius.errors import CheckpointError, UserError
 from vitruvius.generator.cards import read_card, seal
 from vitruvius.generator.codes import Codec
-from vitruvius.generator.corpus_training import LanguageModelSettings, Progress, fit
+from vitruvius.generator.corpus_training import LanguageModelSettings, Lesson, Progress, fit
+from vitruvius.generator.guide import CodeTree
 from vitruvius.generator.proposers.base import Codes
+from vitruvius.generator.resumable import Resumable
+from vitruvius.generator.space import Choices
 from vitruvius.generator.training import architectures_of
 from vitruvius.generator.vocabulary import BANDS, SPECIAL, Vocabulary, band_weights
 
@@ -86,6 +90,7 @@ def train_language_model(
     folder: Path,
     *,
     seed: int,
+    rows: Choices | None = None,
     progress: Progress = None,
     settings: LanguageModelSettings | None = None,
 ) -> Path:
@@ -97,28 +102,48 @@ def train_language_model(
         codec: Names the architectures.
         folder: Checkpoints go into this folder, each under the hash of its content.
         seed: All randomness comes from here.
+        rows: (n, D) architectures to learn from; None takes the whole space, or a sample of it.
         progress: Receives a line now and then.
         settings: How; None takes the defaults.
 
     Returns:
-        The checkpoint.
+        The checkpoint. Training that is interrupted goes on where it was, from a file in `folder`.
     """
     settings = settings or LanguageModelSettings()
     rng = np.random.default_rng(seed)
-    corpus = codec.encode(architectures_of(codec.space, settings.sample, rng))
+    corpus = codec.encode(architectures_of(codec.space, settings.sample, rng) if rows is None else rows)
     tokenizer = new_tokenizer(codec.codebook_size)
     vocabulary = Vocabulary.of(tokenizer.backend_tokenizer)
     model = new_model(len(tokenizer), settings, seed)
-
-    def batch() -> torch.Tensor:
-        pick = rng.integers(len(corpus), size=settings.batch)
-        return vocabulary.sequences(corpus[pick], unconditional(settings.batch))
-
-    figures = fit(model, batch, settings.steps, settings.rate, progress, "code language model")
+    steps, batch = settings.plan(len(corpus))
+    lesson = lessons(corpus, codec, vocabulary, batch, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    signature = f"{codec.hash} {hashlib.sha256(corpus.tobytes()).hexdigest()} {settings} {seed}"
+    resumable = Resumable(folder / ".training", signature)
+    figures = fit(
+        model, lesson, steps, settings.rate, progress, "code language model",
+        codes=vocabulary.codes, enough=settings.enough, resumable=resumable,
+    )  # fmt: skip
     open_bands(model, vocabulary)
     card = {"codec": codec.hash, "space": codec.space.name, "seed": seed, "labels": [], "metrics": figures}
     everything = {"codes": corpus, "quantiles": unconditional(len(corpus))}
-    return publish(model, tokenizer, everything, folder, card)
+    checkpoint = publish(model, tokenizer, everything, folder, card)
+    resumable.done()
+    return checkpoint
+
+
+def lessons(
+    corpus: Codes, codec: Codec, vocabulary: Vocabulary, batch: int, seed: int
+) -> Callable[[int], Lesson]:
+    """Batches of a corpus (n, L), each with the codes that may follow there; by step and seed alone."""
+    tree = CodeTree(corpus, codec.codebook_size)
+
+    def lesson(step: int) -> Lesson:
+        pick = np.random.default_rng([seed, step]).integers(len(corpus), size=batch)
+        ids = vocabulary.sequences(corpus[pick], unconditional(batch))
+        return Lesson(ids, torch.from_numpy(tree.following(pick)))
+
+    return lesson
 
 
 def unconditional(n: int) -> NDArray[np.int8]:
@@ -178,19 +203,19 @@ def finetune(
     known = read_corpus(model_folder)
     base = known["codes"][known["quantiles"] < 0]
     _check_measured(codes, quantiles, replay, base.shape[1], len(vocabulary.codes))
-    rng = np.random.default_rng(seed)
     repeated = round(replay * batch)
     chances = band_weights(quantiles).cumsum(axis=1)  # (10, n)
 
-    def draw() -> torch.Tensor:
+    def lesson(step: int) -> Lesson:
+        rng = np.random.default_rng([seed, step])
         old = rng.integers(len(base), size=repeated)
         bands = rng.integers(BANDS, size=batch - repeated).astype(np.int8)
         new = (chances[bands] < rng.random((len(bands), 1))).sum(axis=1).clip(max=len(codes) - 1)
         mixed = np.concatenate([base[old], codes[new]])
-        return vocabulary.sequences(mixed, np.append(unconditional(repeated), bands))
+        return Lesson(vocabulary.sequences(mixed, np.append(unconditional(repeated), bands)))
 
     model = load_model(model_folder)
-    figures = fit(model, draw, steps, rate, progress, "fine-tuning")
+    figures = fit(model, lesson, steps, rate, progress, "fine-tuning")
     pairs = {tuple(pair) for pair in [*card["labels"], *labels]}
     card |= {"seed": seed, "parent": card["hash"], "labels": sorted(map(list, pairs)), "metrics": figures}
     tenths = np.append(unconditional(len(base)), quantiles.astype(np.int8))

@@ -105,18 +105,26 @@ def load_or_train(
     with FileLock(target.parent / f".{target.name}.lock"):
         if target.exists():
             try:
-                return _open(target, space)
+                return open_model(target, space)
             except CheckpointError as error:
                 say(f"Warning: the models of {space.name} are trained again: {error}")
                 shutil.rmtree(target)
         unfinished = target.parent / f".{target.name}.unfinished"
         _train(space, unfinished, seed, say, codec, language)
         os.rename(unfinished, target)
-        return _open(target, space)
+        return open_model(target, space)
 
 
-def _open(folder: Path, space: SearchSpace) -> CodeModel:
-    """Load; every file is checked against its card."""
+def open_model(folder: Path, space: SearchSpace | None = None) -> CodeModel:
+    """Load what `load_or_train` wrote, without ever training; every file is checked against its card.
+
+    Args:
+        folder: The folder.
+        space: The space it must be for; None takes the one that its card names.
+
+    Raises:
+        CheckpointError: Damaged or foreign, for another space, or parts that do not fit together.
+    """
     card = read_card(folder, "code model")
     codec = Codec.load(folder / "codec", space)
     language_model = folder / "language_model" / str(card.get("language_model_hash"))
@@ -142,7 +150,8 @@ def _train(
     begin = time.perf_counter()
     folder.mkdir(exist_ok=True)
     codec, held_out = _codec(space, folder, seed, say, settings)
-    shutil.rmtree(folder / "language_model", ignore_errors=True)
+    for finished in (folder / "language_model").glob("[!.]*"):
+        shutil.rmtree(finished)  # killed before its card: written again, equal or not
     say(f"Training the code language model of {space.name}")
     checkpoint = train_language_model(
         codec, folder / "language_model", seed=seed, progress=say, settings=language
@@ -166,18 +175,22 @@ def _train(
 def _codec(
     space: SearchSpace, folder: Path, seed: int, say: Any, settings: CodecSettings | None
 ) -> tuple[Codec, dict[str, Any]]:
-    """The codec in use and the figures of its held-out twin; read again where both were finished."""
-    figures = folder / "held_out.json"
+    """The codec in use and the figures of its held-out twin; what was finished before is read again."""
+    figures, state = folder / "held_out.json", folder / ".training"
     try:
-        codec = Codec.load(folder / "codec", space)
-        return codec, json.loads(figures.read_text(encoding="utf-8"))
-    except (CheckpointError, OSError, ValueError):
+        held_out = json.loads(figures.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        say(f"Training the VQ-VAE of {space.name} on 90 % of its architectures, for the figures")
+        _, held_out = train_codec(
+            space, seed=seed, fraction=_HELD_OUT, progress=say, settings=settings, state=state
+        )
+        figures.write_text(json.dumps(held_out), encoding="utf-8")
+    try:
+        return Codec.load(folder / "codec", space), held_out
+    except CheckpointError:
         shutil.rmtree(folder / "codec", ignore_errors=True)
-    say(f"Training the VQ-VAE of {space.name} on 90 % of its architectures, for the figures")
-    _, held_out = train_codec(space, seed=seed, fraction=_HELD_OUT, progress=say, settings=settings)
     say(f"Training the VQ-VAE of {space.name} on all of its architectures, for use")
-    codec, _ = train_codec(space, seed=seed, progress=say, settings=settings)
-    figures.write_text(json.dumps(held_out), encoding="utf-8")
+    codec, _ = train_codec(space, seed=seed, progress=say, settings=settings, state=state)
     codec.save(folder / "codec")
     return codec, held_out
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,11 +144,11 @@ class SearchSpace(ABC):
         """The official text of one row: its key."""
 
     @abstractmethod
-    def parse(self, text: str) -> Architecture:
-        """Read the official text.
+    def read(self, text: str) -> Sequence[int]:
+        """The choices that the official text names, D integers; `parse` checks and normalises them.
 
         Raises:
-            InvalidArchitectureError: The text is no architecture of this space.
+            InvalidArchitectureError: The text has another form, or names what the space does not have.
         """
 
     @abstractmethod
@@ -162,6 +162,10 @@ class SearchSpace(ABC):
         Raises:
             UserError: The space cannot be enumerated.
         """
+
+    def keys(self, choices: Choices) -> list[str]:
+        """The keys of normal rows; a large space may have a faster way than one by one."""
+        return [self.format(row) for row in choices.tolist()]
 
     def sample(self, n: int, rng: np.random.Generator) -> Choices:
         """Draw n keys uniformly and independently: (n, D)."""
@@ -183,6 +187,11 @@ class SearchSpace(ABC):
     def numbers(self, choices: Choices) -> NDArray[np.int64]:
         """One integer for each row, distinct for distinct rows: (n,)."""
         return choices.astype(np.int64) @ self.radices
+
+    def classes(self, choices: Choices) -> NDArray[np.int64]:
+        """A number for each legal row's id, counted from 0 in the order of first appearance: (n,)."""
+        first: dict[str, int] = {}
+        return np.array([first.setdefault(text, len(first)) for text in self.ids(choices)], dtype=np.int64)
 
     def in_range(self, choices: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
         """Which rows have every index within its decision's choices: (n,)."""
@@ -231,6 +240,34 @@ class SearchSpace(ABC):
         rows = [architecture.choices for architecture in architectures]
         return np.array(rows, dtype=np.int8).reshape(-1, len(self.decisions))
 
+    def parse(self, text: str) -> Architecture:
+        """Read the official text.
+
+        Raises:
+            InvalidArchitectureError: The text is no architecture of this space.
+        """
+        return self.architecture(self.read(text))
+
+    def parse_many(self, texts: Sequence[str]) -> Choices:
+        """Read many official texts at once: (n, D).
+
+        Raises:
+            InvalidArchitectureError: As `parse` for the first text that is none, and which one that is.
+        """
+        named = np.empty((len(texts), len(self.decisions)), dtype=np.int64)
+        place = 0
+        try:
+            for place, text in enumerate(texts):
+                named[place] = self.read(text)
+            rows, good = named.astype(np.int8), self.in_range(named)
+            good[good] = self.legal(rows[good])
+            if not good.all():
+                place = int(good.argmin())
+                self.architecture(named[place].tolist())  # says what is wrong with it
+        except InvalidArchitectureError as error:
+            raise InvalidArchitectureError(f"Text {place + 1} of {len(texts)}: {error}") from error
+        return self.normalise(rows)
+
     def neighbours(self, choices: Choices) -> Choices:
         """All distinct architectures one decision away from a single row (1, D): (m, D)."""
         found: list[Choices] = []
@@ -275,11 +312,12 @@ class SearchSpace(ABC):
         return get_space, (self.name,)
 
 
+_Space = TypeVar("_Space", bound=SearchSpace)
 _SPACES: dict[str, type[SearchSpace]] = {}
 _BUILT: dict[str, SearchSpace] = {}
 
 
-def register_space(cls: type[SearchSpace]) -> type[SearchSpace]:
+def register_space(cls: type[_Space]) -> type[_Space]:
     """Class decorator: make a space known by its name."""
     if cls.name in _SPACES and _SPACES[cls.name] is not cls:
         raise UserError(f"A space named {cls.name!r} exists already: choose another name.")

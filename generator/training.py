@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from vitruvius.errors import UserError
 from vitruvius.generator.codes import Codec
+from vitruvius.generator.resumable import Resumable
 from vitruvius.generator.space import Choices, SearchSpace
 from vitruvius.generator.threads import threads_for
 from vitruvius.generator.vqvae import VQVAE, Batch, Sizes, build_batch
@@ -44,9 +46,9 @@ class CodecSettings:
     warm: int = 100
     commitment: float = 0.25
     check: int = 50
-    enough: float = 0.9999
+    enough: float = 0.99999
     patience: int = 2
-    sample: int = 50_000
+    sample: int = 200_000
 
 
 def train_codec(
@@ -56,6 +58,7 @@ def train_codec(
     fraction: float = 1.0,
     progress: Progress = None,
     settings: CodecSettings | None = None,
+    state: Path | None = None,
 ) -> tuple[Codec, dict[str, Any]]:
     """Train a VQ-VAE on the architectures of a space; no measurement is looked at.
 
@@ -65,6 +68,7 @@ def train_codec(
         fraction: Share of the canonical ids that are trained on; the others are held out for the figures.
         progress: Receives a line now and then.
         settings: How; None takes the defaults.
+        state: File in which the state of the training is kept; one that was interrupted goes on from it.
 
     Returns:
         The codec and its metrics: see `codec_metrics`, on the held-out ids where there are any.
@@ -83,7 +87,8 @@ def train_codec(
         torch.manual_seed(seed)
         model = VQVAE(sizes_for(space, rows))
     with threads_for(model):
-        steps = _Training(space, model, rows[seen], seed, settings, progress).run()
+        resumable = Resumable(state, f"{space.name} {fraction} {settings} {seed}")
+        steps = _Training(space, model, rows[seen], seed, settings, progress).run(resumable)
     codec = Codec(space, model, {"seed": seed, "fraction": fraction, "settings": asdict(settings)})
     metrics = codec_metrics(codec, rows[seen] if fraction == 1 else rows[~seen])
     metrics |= {
@@ -92,16 +97,15 @@ def train_codec(
         "trained_on": int(seen.sum()),
     }
     codec.card["metrics"] = metrics
+    resumable.done()
     if progress:
         progress(_sentence(space, metrics, fraction))
     return codec, metrics
 
 
 def architectures_of(space: SearchSpace, sample: int, rng: np.random.Generator) -> Choices:
-    """All architectures of a space that can be enumerated, else `sample` drawn uniformly, once each."""
-    if space.size is not None:
-        return space.enumerate()
-    return np.unique(space.sample(sample, rng), axis=0)
+    """All architectures of a space that can be enumerated, else `sample` drawn uniformly."""
+    return space.sample(sample, rng) if space.size is None else space.enumerate()
 
 
 def split_by_id(
@@ -187,40 +191,70 @@ class _Training:
         self.choices = torch.from_numpy(rows.astype(np.int64))  # (n, D)
         self.model, self.settings, self.progress = model, settings, progress
         self.generator = torch.Generator().manual_seed(seed)
+        self.seed, self.epoch, self.order = seed, -1, torch.empty(0)
 
-    def run(self) -> int:
+    def run(self, resumable: Resumable) -> int:
         """Train; returns the number of steps."""
         settings, model = self.settings, self.model
-        adam = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, settings.steps, settings.rate / 20)
-        model.train()
+        self.adam = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=1e-4)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.adam, settings.steps, settings.rate / 20
+        )
         step = streak = 0
-        for step, pick in enumerate(self._batches(), 1):
-            adam.zero_grad()
-            self._loss(pick, step).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            adam.step()
-            schedule.step()
+        if (state := resumable.load()) is not None:
+            step, streak = self._restore(state)
+        model.train()
+        while step < settings.steps and streak < settings.patience:
+            self._learn(step)
+            step += 1
             if step == settings.warm:
                 model.quantiser.start(self._encoded(4096), self.generator)
             if step > settings.warm and step % settings.check == 0:
-                exact = self._exact()
+                exact = self._exact(4096)
+                if exact >= settings.enough:  # looks done: now look closely
+                    exact = self._exact(65_536)
                 streak = streak + 1 if exact >= settings.enough else 0
                 if self.progress:
                     self.progress(f"VQ-VAE: step {step}, {exact:.2%} of architectures reconstructed")
-                if streak >= settings.patience or step >= settings.steps:
-                    break
                 if streak == 0 and step < 0.6 * settings.steps:
                     model.quantiser.restart(self._encoded(512), self.generator)
+            if resumable.due():
+                resumable.save(self._state(step, streak))
         model.eval()
         return step
 
-    def _batches(self) -> Iterator[Tensor]:
-        """Row numbers (batch,), every epoch in a new order, without end."""
+    def _learn(self, step: int) -> None:
+        """One batch."""
+        self.adam.zero_grad()
+        self._loss(self._pick(step), step + 1).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.adam.step()
+        self.schedule.step()
+
+    def _pick(self, step: int) -> Tensor:
+        """Row numbers of a batch (batch,): every epoch all rows in a new order, by step and seed alone."""
         size = min(self.settings.batch, len(self.choices))
-        while True:
-            order = torch.randperm(len(self.choices), generator=self.generator)
-            yield from order[: len(order) // size * size].view(-1, size)
+        epoch, place = divmod(step, len(self.choices) // size)
+        if epoch != self.epoch:
+            shuffle = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            self.epoch, self.order = epoch, torch.randperm(len(self.choices), generator=shuffle)
+        return self.order[place * size : (place + 1) * size]
+
+    def _state(self, step: int, streak: int) -> dict[str, Any]:
+        return {
+            **{"model": self.model.state_dict(), "adam": self.adam.state_dict()},
+            **{"schedule": self.schedule.state_dict(), "generator": self.generator.get_state()},
+            **{"step": step, "streak": streak},
+        }
+
+    def _restore(self, state: dict[str, Any]) -> tuple[int, int]:
+        self.model.load_state_dict(state["model"])
+        self.adam.load_state_dict(state["adam"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.generator.set_state(state["generator"])
+        if self.progress:
+            self.progress(f"VQ-VAE: goes on after step {state['step']}")
+        return state["step"], state["streak"]
 
     def _batch(self, pick: Tensor) -> Batch:
         return build_batch(self.labels[pick], self.adjacency[pick])
@@ -243,11 +277,14 @@ class _Training:
         return self.model.encoder(self._batch(pick)).flatten(0, 1)
 
     @torch.no_grad()
-    def _exact(self, n: int = 4096) -> float:
-        """Share of n training rows drawn at random that come back exactly."""
-        pick = torch.randint(len(self.choices), (n,), generator=self.generator)
-        back = self.model.choices(self.model.codes(self._batch(pick)))
-        return float((back == self.choices[pick]).all(1).float().mean())
+    def _exact(self, n: int) -> float:
+        """Share of n training rows drawn at random, at most all, that come back exactly."""
+        rows = torch.randperm(len(self.choices), generator=self.generator)[:n]
+        same = [
+            (self.model.choices(self.model.codes(self._batch(pick))) == self.choices[pick]).all(1)
+            for pick in rows.split(4096)
+        ]
+        return float(torch.cat(same).double().mean())
 
 
 def _sentence(space: SearchSpace, metrics: dict[str, Any], fraction: float) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, insert, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, case, func, insert, literal, select
 
 from vitruvius.errors import LedgerError, UnknownNameError
 from vitruvius.knowledge import measurement_rows
@@ -16,7 +16,8 @@ from vitruvius.knowledge.principle import Evidence, Principle, PrincipleStatus
 from vitruvius.knowledge.records import Json, evidence_from_json, principle_from_json, principle_to_json
 from vitruvius.knowledge.schema import births, principles, states
 
-_MEASURED = 2**40  # lifts measured states over proposed ones, whatever their number
+RANK_OFFSET = literal(2**40, BigInteger)
+"""Lifts measured states over proposed ones, whatever their number."""
 
 
 def _split(principle: Principle) -> tuple[str, str, str]:
@@ -119,8 +120,8 @@ def find(
     """Principles with their latest status and evidence, in the order in which they were first added."""
     # What was measured stands above what was proposed: a second session that takes a principle over
     # from a pack, or has the same idea, does not hide the first one's evidence.
-    weight = states.c.number + case((states.c.added, 0), else_=_MEASURED)
-    newest = select(states.c.principle, (func.max(weight) % _MEASURED).label("number"))
+    weight = states.c.number + case((states.c.added, literal(0, BigInteger)), else_=RANK_OFFSET)
+    newest = select(states.c.principle, (func.max(weight) % RANK_OFFSET).label("number"))
     if session is not None:
         newest = newest.where(states.c.session == session)
     if ids is not None:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import UserError
+from vitruvius.generator.proposers.base import Guide
 from vitruvius.generator.space import Architecture, Choices, SearchSpace, get_space
 from vitruvius.knowledge import intervals
 from vitruvius.knowledge.conditions import Bound
@@ -25,9 +24,7 @@ from vitruvius.knowledge.evidence import Thresholds
 from vitruvius.knowledge.population import CostSource, Mask, Population
 from vitruvius.knowledge.predicate import Not, Predicate
 from vitruvius.knowledge.principle import Effect, Principle, PrincipleStatus
-
-_SAMPLE = 100_000
-"""Architectures that stand for a space that cannot be enumerated."""
+from vitruvius.knowledge.steering import Encodes, all_rows, guide_towards
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +53,6 @@ class PruneSettings:
         """Least share of the space that must stay with so many evaluations remaining; at most 1."""
         size = space.size or math.prod(space.cardinalities.tolist())
         return min(1.0, max(self.smallest_share, self.per_remaining * max(remaining, 0) / size))
-
-
-class Encodes(Protocol):
-    """The part of a codec that a restriction needs."""
-
-    @property
-    def length(self) -> int:
-        """Codes in a sequence."""
-        ...
-
-    @property
-    def codebook_size(self) -> int:
-        """Number of different codes."""
-        ...
-
-    def encode(self, choices: Choices) -> NDArray[np.integer[Any]]:
-        """Codes (n, L) of rows (n, D)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,21 +133,16 @@ class Restriction:
             against += term.strength / total * ~term.follows(population)
         return np.exp(-self.sharpness * against)
 
-    def codes(self, codec: Encodes, costs: CostSource | None = None) -> NDArray[np.bool_]:
-        """Codes that occur, at each position, in encodings of architectures inside: (L, K).
+    def guide(self, codec: Encodes, costs: CostSource | None = None) -> Guide | None:
+        """What leads a proposer to architectures inside; None where nothing is cut.
 
-        It is a superset of what is needed: what is decoded must be checked again with `inside`. Without
-        `costs`, terms that bound a cost are left out here.
+        See `guide_towards`; what is decoded is to be checked with `inside` all the same, since codecs and
+        learned guides may err. Without `costs`, terms that bound a cost are left out here.
         """
-        allowed = np.ones((codec.length, codec.codebook_size), dtype=np.bool_)
         if not self.hard:
-            return allowed
+            return None
         inside = _inside(_checkable(self.hard, costs), _everything(self.space, costs))
-        encoded = _encoded(codec, self.space)[inside]
-        allowed[:] = False
-        for position in range(codec.length):
-            allowed[position, encoded[:, position]] = True
-        return allowed
+        return guide_towards(codec, self.space, inside)
 
     def describe(self) -> list[str]:
         """What it does, one line for each term and one for the whole."""
@@ -360,21 +334,5 @@ def _bounds_cost(predicate: Predicate) -> bool:
     return isinstance(predicate, Bound) or any(_bounds_cost(part) for part in parts)
 
 
-@lru_cache(maxsize=4)
-def _rows(space: SearchSpace) -> Choices:
-    """All architectures of the space, or a fixed sample of it."""
-    return space.sample(_SAMPLE, np.random.default_rng(0)) if space.size is None else space.enumerate()
-
-
 def _everything(space: SearchSpace, costs: CostSource | None) -> Population:
-    return Population(space, _rows(space), costs if callable(costs) else None)
-
-
-_ENCODED: WeakKeyDictionary[Encodes, NDArray[np.integer[Any]]] = WeakKeyDictionary()
-
-
-def _encoded(codec: Encodes, space: SearchSpace) -> NDArray[np.integer[Any]]:
-    """Codes of `_rows(space)`, kept for as long as the codec lives: encoding is the slow part."""
-    if codec not in _ENCODED:
-        _ENCODED[codec] = codec.encode(_rows(space))
-    return _ENCODED[codec]
+    return Population(space, all_rows(space), costs if callable(costs) else None)

@@ -122,6 +122,11 @@ def without_password(text: str) -> str:
     return _PASSWORD.sub(r"\g<head>:***@", text) if "://" in text else text
 
 
+def bare_url(url: str) -> str:
+    """The URL without its password: what may stand in a settings file, and still reaches the same place."""
+    return _PASSWORD.sub(r"\g<head>@", url)
+
+
 def _plain(value: Any) -> Any:
     """JSON data of Python and numpy values, passwords taken out of URLs.
 

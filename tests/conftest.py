@@ -38,7 +38,7 @@ def code_model(tmp_path_factory: pytest.TempPathFactory) -> CodeModel:
     from vitruvius.generator.library import load_or_train
 
     folder = tmp_path_factory.mktemp("models") / "nasbench201"
-    return load_or_train("nasbench201", folder=folder, language=LanguageModelSettings(steps=100))
+    return load_or_train("nasbench201", folder=folder, language=LanguageModelSettings(steps=100, large=10**9))
 
 
 @pytest.fixture(scope="session")

@@ -391,7 +391,7 @@ def test_command_line(nats_file: Path, tmp_path: Path) -> None:
     again = run("tables", "import", str(nats_file))
     assert again.returncode == 1 and "exists already" in again.stderr and "Traceback" not in again.stderr
     listed = run("spaces", "list")
-    assert "nasbench-graph     26,206 keys" in listed.stdout
+    assert "nasbench-graph            26,206 keys" in listed.stdout
     space = run("spaces", "show", "nasbench201", "-a", key(1))
     assert key(1) in space.stdout and "avgpool3x3, also avg_pool_3x3" in space.stdout
     wrong = run("spaces", "show", "nasbench102")

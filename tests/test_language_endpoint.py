@@ -210,3 +210,20 @@ def test_http_down(monkeypatch: pytest.MonkeyPatch) -> None:
     reflection = reflect()
     assert reflection.refused == {"endpoint error": 3}
     assert len(reflection.notes) == 1
+    assert "OPENAI_BASE_URL" in reflection.failed
+
+
+def test_a_page_in_place_of_an_answer_says_to_check_the_address(endpoint: Callable[..., Endpoint]) -> None:
+    endpoint(lambda handler, body: send(handler, b"<html>gateway</html>", Content_Type="text/html"))
+    assert "no chat completion" in reflect().failed
+
+
+@pytest.mark.parametrize(
+    ("script", "failed"),
+    [([says("I like turtles")], True), ([says(GOOD)], False), ([says(reply(item("warp >= 1")))], False)],
+)
+def test_only_what_cannot_be_read_counts_as_failed(
+    endpoint: Callable[..., Endpoint], script: list[Behaviour], failed: bool
+) -> None:
+    endpoint(*script)
+    assert bool(reflect().failed) == failed

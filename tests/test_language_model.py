@@ -26,6 +26,7 @@ from vitruvius.generator import library
 from vitruvius.generator.adapters import adapt_checkpoint
 from vitruvius.generator.cards import read_card
 from vitruvius.generator.corpus_training import LanguageModelSettings
+from vitruvius.generator.guide import CodeTree
 from vitruvius.generator.language_model import (
     finetune,
     load_model,
@@ -41,7 +42,7 @@ from vitruvius.generator.space import get_space
 from vitruvius.generator.training import CodecSettings
 from vitruvius.generator.vocabulary import Vocabulary, band_weights
 
-QUICK = LanguageModelSettings(hidden=64, heads=2, layers=1, steps=20, batch=32)
+QUICK = LanguageModelSettings(hidden=64, heads=2, layers=1, steps=20, large=10**9, batch=32)
 
 
 def test_tokenizer(code_model: CodeModel) -> None:
@@ -237,9 +238,9 @@ def test_existing_checkpoint(code_model: CodeModel, tmp_path: Path, lora: bool, 
     assert tokenizer.convert_tokens_to_ids("hello") == 2 and tokenizer.convert_tokens_to_ids("<eos>") == 4
     assert AutoModelForCausalLM.from_pretrained(out).get_input_embeddings().weight.shape[0] == len(tokenizer)
     proposer = TransformersProposer(code_model.codec, out)
-    allowed = np.zeros((6, 64), dtype=bool)
-    allowed[:, :5] = True
-    assert proposer.draw(Request(n=20, seed=0, allowed=allowed)).codes.max() < 5
+    codes = code_model.codec.encode(code_model.codec.space.enumerate()[:100])
+    guide = CodeTree(codes, code_model.codec.codebook_size).guide(np.arange(100) < 5)
+    assert guide.weigh(proposer.draw(Request(n=20, seed=0, guide=guide)).codes).all()
     finetune(out, np.zeros((2, 6), dtype=np.int16), np.array([0, 9]), tmp_path / "tuned", seed=0, steps=1)
 
 

@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 
 from vitruvius.errors import CheckpointError, MissingPartError, ModelError, UnknownNameError, UserError
+from vitruvius.generator.guide import CodeTree
 from vitruvius.generator.library import CodeModel
 from vitruvius.generator.proposers import PROPOSERS, make_proposer
 from vitruvius.generator.proposers.base import Proposer, Request
-from vitruvius.generator.proposers.masks import pack_mask, unpack_mask
+from vitruvius.generator.proposers.guide_files import guide_folder, read_guide, write_guide
 from vitruvius.generator.proposers.uniform import UniformProposer
 from vitruvius.generator.proposers.vllm_server import KEY_VARIABLE, ServerProposer
 from vitruvius.generator.vocabulary import Vocabulary
@@ -74,16 +75,15 @@ def test_uniform_is_uniform(model: CodeModel) -> None:
 
 
 def test_uniform_where_the_space_cannot_be_listed(model: CodeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    allowed = ProposerContract().half(model)
+    rows = model.codec.space.enumerate()
+    tree = CodeTree(model.codec.encode(rows), model.codec.codebook_size)
     monkeypatch.setattr(type(model.codec.space), "size", None)
     proposer = UniformProposer(model.codec)
-    draw = proposer.draw(Request(n=40, seed=0, allowed=allowed))
-    assert len(draw.codes) and len(draw.codes) + draw.unfinished == 40
-    assert allowed[np.arange(6), draw.codes].all()
-    first = np.zeros((6, 64), dtype=bool)
-    first[:, 0] = True  # no architecture has such codes
-    nothing = proposer.draw(Request(n=40, seed=0, allowed=first))
-    assert (len(nothing.codes), nothing.unfinished) == (0, 40)
+    guide = tree.guide(rows[:, 0] == 3)
+    draw = proposer.draw(Request(n=40, seed=0, guide=guide))
+    assert len(draw.codes) == 40 and guide.weigh(draw.codes).all()
+    rare = proposer.draw(Request(n=40, seed=0, guide=tree.guide(np.arange(len(rows)) == 5)))
+    assert len(rare.codes) < 40 and len(rare.codes) + rare.unfinished == 40
 
 
 def test_transformers_batches_do_not_matter(model: CodeModel) -> None:
@@ -118,15 +118,20 @@ def test_model_of_another_codec(model: CodeModel, tmp_path: Path, name: str) -> 
         make_proposer(name, model).reload(other)
 
 
-def test_masks_as_text() -> None:
-    rng = np.random.default_rng(0)
-    for shape in ((6, 64), (4, 128), (3, 5)):
-        mask = rng.random(shape) < 0.5
-        mask[:, 0] = True
-        assert np.array_equal(unpack_mask(pack_mask(mask)), mask)
-    for text in ("", "6:64:", "6:64:zz", "2:4:f", "2:4:0f", "-1:4:ff", "2:4:ffff", "a:b:c", "0:0:"):
+def test_guides_as_files() -> None:
+    """Named by content, read back whole; a name that is none opens no file."""
+    codes = np.random.default_rng(0).integers(9, size=(50, 4)).astype(np.int16)
+    tree = CodeTree(codes, 9)
+    guide = tree.guide(np.arange(50) < 20)
+    name = write_guide(guide)
+    assert name == write_guide(tree.guide(np.arange(50) < 20)) != write_guide(tree.guide(np.arange(50) < 21))
+    again = read_guide(name)
+    assert (again.length, again.codebook_size) == (4, 9)
+    assert np.array_equal(again.look(codes[:20, :2]), guide.look(codes[:20, :2]))
+    (guide_folder() / ("0" * 32)).write_bytes(b"damaged")
+    for wrong in ("", "../" + name, name[:-1], "0" * 32, "f" * 32, "/etc/passwd"):
         with pytest.raises(ValueError):
-            unpack_mask(text)
+            read_guide(wrong)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +198,7 @@ def connect(model: CodeModel, url: str) -> ServerProposer:
 def test_server_by_url(
     model: CodeModel, fake_server: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A foreign server: key from the environment, masks as a regular expression, what it wrote is checked."""
+    """A foreign server: key from the environment, positions as a regular expression, what it wrote is checked."""
     c = Vocabulary.load(model.language_model).codes
     eos = Vocabulary.load(model.language_model).eos
     seen: list[dict[str, Any]] = []
@@ -215,9 +220,8 @@ def test_server_by_url(
 
     monkeypatch.setenv(KEY_VARIABLE, "a-key")
     proposer = connect(model, fake_server(answer))
-    allowed = np.zeros((6, 64), dtype=bool)
-    allowed[:, 1:8] = True
-    draw = proposer.draw(Request(n=6, seed=0, allowed=allowed, quantile=2))
+    guide = CodeTree(np.arange(1, 8, dtype=np.int16)[:, None].repeat(6, axis=1), 64).guide(np.ones(7))
+    draw = proposer.draw(Request(n=6, seed=0, guide=guide, quantile=2))
     assert draw.codes.tolist() == [[1, 2, 3, 4, 5, 6]] and draw.unfinished == 5
     assert {body["key"] for body in seen} == {"Bearer a-key"}
     sent = seen[-1]

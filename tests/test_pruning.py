@@ -153,7 +153,7 @@ def test_costs_are_needed_where_they_are_bounded() -> None:
 class Digits:
     """A codec whose codes are the choices themselves, moved by the position."""
 
-    length, codebook_size = 6, 16
+    codebook_size = 16
     calls = 0
 
     def encode(self, choices: Choices) -> NDArray[np.int16]:
@@ -161,23 +161,20 @@ class Digits:
         return (choices + np.arange(6)).astype(np.int16)
 
 
-def test_codes_are_those_that_occur_inside() -> None:
+def test_the_guide_leads_inside() -> None:
     principle = supported("not op(0->3) = none|avgpool3x3 and params < 1M", 0.3)
     restriction = prune(SPACE, [principle], remaining=10, costs=params)
     codec = Digits()
-    allowed = restriction.codes(codec, params)
-    assert allowed.shape == (6, 16)
-    inside = EVERYTHING[restriction.inside(EVERYTHING, params)]
-    expected = np.zeros((6, 16), dtype=np.bool_)
-    for position, row in enumerate((inside + np.arange(6)).T):
-        expected[position, row] = True
-    assert (allowed == expected).all()
-    assert np.flatnonzero(allowed[3]).tolist() == [4, 5, 6]
-    restriction.codes(codec, params)
-    assert codec.calls == 1  # encoding the whole space is slow: it is done once for each codec
-    assert restriction.codes(codec).all(axis=0).sum() >= 0  # without costs: a superset
-    assert (restriction.codes(codec) | ~allowed).all()
-    assert prune(SPACE, [], remaining=10).codes(codec).all()
+    guide = restriction.guide(codec, params)
+    assert guide is not None
+    inside = restriction.inside(EVERYTHING, params)
+    assert (guide.weigh(codec.encode(EVERYTHING)) == inside).all()
+    assert np.flatnonzero(guide.positions()[3]).tolist() == [4, 5, 6]
+    calls = codec.calls
+    without = restriction.guide(codec)  # terms that bound costs are left out: a superset
+    assert codec.calls == calls  # encoding the whole space is slow: it is done once for each codec
+    assert without is not None and (without.weigh(codec.encode(EVERYTHING)) >= inside).all()
+    assert prune(SPACE, [], remaining=10).guide(codec) is None
 
 
 def test_a_hit_outside_reopens_what_excluded_it() -> None:

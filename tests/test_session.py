@@ -12,8 +12,17 @@ import pytest
 
 from vitruvius.agents.candidates import open_due
 from vitruvius.agents.options import Options
+from vitruvius.agents.reasoner import Brief, ModelCall, Reflection
 from vitruvius.agents.session import Session
-from vitruvius.errors import BudgetError, RunBusyError, SettingsError, TargetLeakError, UserError
+from vitruvius.errors import (
+    BudgetError,
+    ModelError,
+    RunBusyError,
+    SettingsError,
+    TargetLeakError,
+    UnknownNameError,
+    UserError,
+)
 from vitruvius.generator.evaluation.manual import Manual
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.knowledge.ledger import Ledger
@@ -216,3 +225,58 @@ def test_compare_runs_the_baselines_once_at_equal_budget(session: Session) -> No
         "random search": 12, "regularised evolution": 12,
     }  # fmt: skip
     assert session.compare(12) == curves
+
+
+class Mute:
+    """A reasoner whose model gives no reply that can be read, after the first `answers` reflections."""
+
+    name, uses_templates = "mute", False
+
+    def __init__(self, answers: int) -> None:
+        self.answers = answers
+
+    def reflect(self, brief: Brief) -> Reflection:
+        self.answers -= 1
+        good = self.answers >= 0
+        call = ModelCall("mute", "principles", "", "", "", 0, 0, 0.0, "ok" if good else "endpoint error")
+        return Reflection(calls=[call], failed="" if good else "mute: not reached.")
+
+    def close(self) -> None: ...
+
+
+def test_a_model_that_never_answered_stops_the_run_and_is_asked_again(cora: Task, tmp_path: Path) -> None:
+    for _ in range(2):
+        with (
+            Session(cora, tmp_path / "run", reasoner=Mute(0), **SMALL) as session,
+            pytest.raises(ModelError, match=r"not reached\. Nothing measured is lost"),
+        ):
+            session.run(20)
+        assert len(session.curve()) == 10
+    with Session(cora, tmp_path / "run", reasoner=Mute(9), **SMALL) as session:
+        session.run(20)
+        assert len(session.ledger.calls("session")) == 3
+
+
+def test_statistics_stand_in_for_a_model_that_fails_later(cora: Task, tmp_path: Path) -> None:
+    source = cora.sibling("citeseer")
+    settings: dict[str, Any] = {**SMALL, "source_size": 200}
+    with Session(cora, tmp_path / "run", sources=[source], reasoner=Mute(1), **settings) as session:
+        session.run(30)
+        warnings = [event.data["text"] for event in session.ledger.events("session", "warning")]
+        origins = {p.origin.reasoner for p in session.ledger.principles(session="session")}
+    assert warnings == ["mute could not be used in a reflection, statistics stood in: mute: not reached."]
+    assert origins == {"statistics"}
+
+
+def test_a_mistyped_reasoner_leaves_no_session_behind(cora: Task, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="statistics"):
+        Session(cora, tmp_path / "run", reasoner="statistic", **SMALL)
+    with Session(cora, tmp_path / "run", **SMALL) as session:
+        assert session.options.reasoner == "statistics"
+
+
+def test_a_password_in_an_address_neither_stays_nor_stops_the_resume(cora: Task, tmp_path: Path) -> None:
+    for url in ("http://me:secret@127.0.0.1:9/v1", "http://me@127.0.0.1:9/v1"):
+        with Session(cora, tmp_path / "run", proposer_url=url, **SMALL):
+            pass
+    assert b"secret" not in b"".join(file.read_bytes() for file in (tmp_path / "run").glob("ledger.db*"))

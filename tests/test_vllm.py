@@ -76,10 +76,10 @@ def test_another_process_draws_the_same(
 
 
 def test_requests_larger_than_the_batch(proposer: VllmProposer, code_model: CodeModel) -> None:
-    """Masks follow their requests while others enter and leave the running batch."""
-    allowed = ProposerContract().half(code_model)
-    draw = proposer.draw(Request(n=700, seed=0, allowed=allowed))
-    assert draw.codes.shape == (700, 6) and allowed[np.arange(6), draw.codes].all()
+    """Guides follow their requests while others enter and leave the running batch."""
+    guide = ProposerContract().some(code_model, np.arange(64) < 32)
+    draw = proposer.draw(Request(n=700, seed=0, guide=guide))
+    assert draw.codes.shape == (700, 6) and guide.weigh(draw.codes).all()
 
 
 class TestVllm(ProposerContract):
@@ -107,10 +107,11 @@ def test_grammar_of_a_foreign_server(
     server: ServerProposer, code_model: CodeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The road for servers without our logits processor, on a real grammar engine."""
-    allowed = ProposerContract().half(code_model)
-    monkeypatch.setattr(server, "_ours", False)
-    draw = server.draw(Request(n=60, seed=0, allowed=allowed))
-    assert draw.unfinished == 0 and allowed[np.arange(6), draw.codes].all()
+    guide = ProposerContract().some(code_model, np.arange(64) < 32)
+    monkeypatch.setattr(server, "_server", None)
+    draw = server.draw(Request(n=60, seed=0, guide=guide))
+    assert draw.unfinished == 0 and guide.positions()[np.arange(6), draw.codes].all()
+    assert not guide.weigh(draw.codes).all()  # positions alone are a superset
     assert server.draw(Request(n=5, seed=0)).codes.shape == (5, 6)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -66,19 +67,43 @@ def write_columns(path: Path, columns: Mapping[str, Column]) -> None:
     Raises:
         OSError: The folder cannot be written.
     """
+    _write(path, [{name: _compact(column) for name, column in columns.items()}])
+
+
+def write_parts(path: Path, parts: Iterable[Mapping[str, Column]]) -> None:
+    """Write columns that come in parts, one after the other, so that not all must be in memory.
+
+    Args:
+        path: The Parquet file, written complete or not at all.
+        parts: At least one; each has the same columns.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    _write(path, parts)
+
+
+def _write(path: Path, parts: Iterable[Mapping[str, Column | NDArray[np.int32]]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.table({name: pa.array(_compact(column)) for name, column in columns.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     os.close(handle)
     try:
-        pq.write_table(table, part, compression="zstd")
-        os.chmod(part, 0o644)
-        os.replace(part, path)
+        with ExitStack() as stack:
+            writer = None
+            for part in parts:
+                table = pa.table({name: pa.array(column) for name, column in part.items()})
+                if writer is None:
+                    writer = stack.enter_context(
+                        pq.ParquetWriter(unfinished, table.schema, compression="zstd")
+                    )
+                writer.write_table(table)
+        os.chmod(unfinished, 0o644)
+        os.replace(unfinished, path)
     finally:
-        Path(part).unlink(missing_ok=True)
+        Path(unfinished).unlink(missing_ok=True)
 
 
 def _column(path: Path, name: str, values: Any) -> Column:

@@ -1,14 +1,16 @@
-"""The official NAS-Bench-201 and NATS-Bench files, turned into our Parquet layout once.
+"""Official benchmark files, turned into our Parquet layout once.
 
 Read are, by their content:
 
     NAS-Bench-201-v1_1-096897.pth      one torch archive, old or zipped form
     NATS-tss-v1_0-3ffb9.pickle.pbz2    one pickle, packed or not
     NATS-tss-v1_0-3ffb9-simple/        a folder with one packed pickle for each architecture
+    nasbench_full.tfrecord             NAS-Bench-101, or nasbench_only108.tfrecord: see `nasbench101_records`
 
-The structure follows the benchmarks' published interfaces (`nas_201_api`, `nats_bench`): an architecture
-has one `ArchResults` for each schedule, and this one `ResultsCount` for each data set and seed. Each is
-shrunk to the few numbers we keep as soon as it has been read, so memory stays small for files of gigabytes.
+The structure of the first three follows the benchmarks' published interfaces (`nas_201_api`, `nats_bench`):
+an architecture has one `ArchResults` for each schedule, and this one `ResultsCount` for each data set and
+seed. Each is shrunk to the few numbers we keep as soon as it has been read, so memory stays small for files
+of gigabytes.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import numpy as np
 
 from vitruvius.errors import TableError, UserError
 from vitruvius.generator.evaluation.columns import Column, write_columns
+from vitruvius.generator.evaluation.nasbench101_records import is_tfrecord, read_nasbench101
 from vitruvius.generator.evaluation.restricted import PlainReader, Refused, Stream
 
 Progress = Callable[[int], None]
@@ -63,13 +66,20 @@ class _Run:
     latency: float
 
 
+def usual_name(path: str | Path) -> str:
+    """Name of the table that an official file or folder becomes."""
+    path = Path(path).expanduser()
+    return "nasbench101.parquet" if path.is_file() and is_tfrecord(path) else "nasbench201.parquet"
+
+
 def import_official(path: str | Path, out: str | Path, progress: Progress | None = None) -> int:
     """Turn an official file or folder into a table that `Table` reads.
 
-    `*_valid` is the mean over seeds of x-valid after 200 epochs (CIFAR-10: trained on the train half),
-    `*_test` that of the usual test split (CIFAR-10: ori-test after training on train and valid),
-    `*_valid_12ep` x-valid of the 12-epoch schedule. Accuracies in percent, parameters and multiply-adds
-    in millions, `*_seconds` training plus one evaluation, `*_latency` in seconds.
+    For NAS-Bench-101 see `read_nasbench101`. For the others `*_valid` is the mean over seeds of x-valid
+    after 200 epochs (CIFAR-10: trained on the train half), `*_test` that of the usual test split (CIFAR-10:
+    ori-test after training on train and valid), `*_valid_12ep` x-valid of the 12-epoch schedule. Accuracies
+    in percent, parameters and multiply-adds in millions, `*_seconds` training plus one evaluation,
+    `*_latency` in seconds.
 
     Args:
         path: The official file or folder.
@@ -88,6 +98,10 @@ def import_official(path: str | Path, out: str | Path, progress: Progress | None
         raise UserError(f"{str(out)!r} exists already: remove it, or name another file with --out.")
     if not path.exists():
         raise UserError(f"There is no file or folder {str(path)!r}: give the path of the official benchmark.")
+    if path.is_file() and is_tfrecord(path):
+        columns = read_nasbench101(path, progress)
+        write_columns(out, columns)
+        return len(columns["arch"])
     rows: dict[int, dict[str, float | str]] = {}
 
     def keep(state: dict[Any, Any]) -> bool:
@@ -144,7 +158,7 @@ def _opened(path: Path) -> Generator[Stream, None, None]:
     else:
         raise TableError(
             f"{str(path)!r} is neither a pickle nor a torch archive: expected is NAS-Bench-201-v1_1-*.pth, "
-            "NATS-tss-v1_0-*.pickle.pbz2, or a NATS-tss folder."
+            "NATS-tss-v1_0-*.pickle.pbz2, a NATS-tss folder, or nasbench_*.tfrecord."
         )
 
 

@@ -6,7 +6,7 @@ Only what a search may see stands here; columns with test metrics are named in `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vitruvius.errors import UserError
 from vitruvius.generator.evaluation.task import Metric
@@ -40,7 +40,7 @@ class Layout:
         flops: Column suffix of the multiply-adds, in millions; None if there is none.
         latency: Column suffix of a latency in seconds, measured where the benchmark ran.
         latency_file: File beside the table with one column of milliseconds for each device.
-        seconds: Column suffix of what one evaluation costs, in seconds.
+        seconds: Fidelity -> column suffix of what one evaluation costs, in seconds, where that is known.
         index: Column of the benchmark's own numbering, where it has one.
     """
 
@@ -52,7 +52,7 @@ class Layout:
     flops: str | None = None
     latency: str | None = None
     latency_file: str | None = None
-    seconds: str = "seconds"
+    seconds: Mapping[str, str] = field(default_factory=dict[str, str])
     index: str | None = None
 
 
@@ -70,6 +70,7 @@ NASBENCH201 = Layout(
     flops="flops_m",
     latency="latency",
     latency_file="nasbench201_latency_ms.parquet",
+    seconds={"200 epochs": "seconds", "200 epochs, 1 seed": "seconds"},
     index="index",
 )
 
@@ -84,7 +85,45 @@ NASBENCH_GRAPH = Layout(
     latency="latency",
 )
 
-_LAYOUTS: Mapping[str, Layout] = {"nasbench201": NASBENCH201, "nasbench-graph": NASBENCH_GRAPH}
+NASBENCH101 = Layout(
+    sources={"cifar10": Source("nasbench101.parquet", "cifar10_", Metric("validation accuracy", "%"))},
+    text=("arch",),
+    score={
+        "108 epochs": "valid",
+        "36 epochs": "valid_36ep",
+        "12 epochs": "valid_12ep",
+        "4 epochs": "valid_4ep",
+    },
+    params="params_m",
+    seconds={
+        "108 epochs": "seconds",
+        "36 epochs": "seconds_36ep",
+        "12 epochs": "seconds_12ep",
+        "4 epochs": "seconds_4ep",
+    },
+)
+
+_TRANS_METRICS = {
+    "class_scene": Metric("validation accuracy", "%"),
+    "jigsaw": Metric("validation accuracy", "%"),
+    "segmentsemantic": Metric("validation pixel accuracy", "%"),
+    "autoencoder": Metric("validation SSIM", "SSIM"),
+}
+TRANSNASBENCH101_MICRO = Layout(
+    sources={
+        name: Source("transnasbench101_micro.parquet", f"{name}_", metric)
+        for name, metric in _TRANS_METRICS.items()
+    },
+    text=("arch_str",),
+    score={"benchmark recipe": "valid"},
+)
+
+_LAYOUTS: Mapping[str, Layout] = {
+    "nasbench101": NASBENCH101,
+    "nasbench201": NASBENCH201,
+    "nasbench-graph": NASBENCH_GRAPH,
+    "transnasbench101-micro": TRANSNASBENCH101_MICRO,
+}
 
 
 def layout_of(space: str) -> Layout:

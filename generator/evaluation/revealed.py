@@ -11,13 +11,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from vitruvius.errors import UserError
+from vitruvius.errors import TableError, UserError
 from vitruvius.generator.evaluation.table import TableBench
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.space import Architecture, Choices
 
-_TEST = "test"
-"""Column suffix of the test metric after the full schedule, whatever the fidelity of the search."""
+_TEST = {"nasbench101": "test", "nasbench201": "test", "nasbench-graph": "test"}
+"""Space -> column suffix of the test metric after the full schedule, whatever the fidelity of the search."""
 
 
 def reveal_test(task: Task) -> Callable[[Architecture], float]:
@@ -28,10 +28,14 @@ def reveal_test(task: Task) -> Callable[[Architecture], float]:
 
     Raises:
         UserError: The task is not measured by a table, so there is no test metric to show.
-        TableError: The table has no test column for this data set.
+        TableError: The benchmark has no test metric, or the table lacks its column for this data set.
     """
     bench = _bench(task)
-    tests = bench.read_extra(_TEST)
+    if task.space.name not in _TEST:
+        raise TableError(
+            f"Tables of {task.space.name} hold validation metrics only: there is no test metric to show."
+        )
+    tests = bench.read_extra(_TEST[task.space.name])
 
     def test(architecture: Architecture) -> float:
         return float(tests[bench.positions(bench.representative(architecture).row)[0]])

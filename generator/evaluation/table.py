@@ -203,7 +203,8 @@ class TableBench:
         layout, prefix = self.layout, self.source.prefix
         suffixes = {"params": layout.params, "flops": layout.flops, OWN_DEVICE: layout.latency}
         columns = {name: prefix + suffix for name, suffix in suffixes.items() if suffix is not None}
-        columns["seconds"] = prefix + layout.seconds
+        if self.fidelity in layout.seconds:
+            columns["seconds"] = prefix + layout.seconds[self.fidelity]
         if layout.index is not None:
             columns["index"] = layout.index
         return columns
@@ -217,21 +218,21 @@ class TableBench:
                 raise TableError(f"Column {name!r} of table {str(path)!r} holds numbers: texts are needed.")
             parts.append(column)
         texts = [self.layout.separator.join(words) for words in zip(*parts, strict=True)]
-        positions = np.array([self._place(path, text) for text in texts], dtype=np.int64)
+        known = _positions_by_key(self.space)
+        positions = np.array([known.get(text, -1) for text in texts], dtype=np.int64)
+        others = np.flatnonzero(positions < 0)  # written in another way than keys are, or foreign
+        try:
+            rows = self.space.parse_many([texts[place] for place in others])
+        except InvalidArchitectureError as error:
+            raise TableError(
+                f"Table {str(path)!r} is not one of {self.space.name}: {error.__cause__ or error}"
+            ) from error
+        positions[others] = self.positions(rows)
         values, counts = np.unique(positions, return_counts=True)
         if (counts > 1).any():
             twice = self.space.format(self.space.enumerate()[values[counts > 1][0]].tolist())
             raise TableError(f"Table {str(path)!r} has more than one row for {twice!r}: one is allowed.")
         return positions
-
-    def _place(self, path: Path, text: str) -> int:
-        known = _positions_by_key(self.space).get(text)
-        if known is not None:
-            return known
-        try:
-            return int(self.positions(self.space.parse(text).row)[0])
-        except InvalidArchitectureError as error:
-            raise TableError(f"Table {str(path)!r} is not one of {self.space.name}: {error}") from error
 
     def _spread(self, column: Column, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """A column, ordered by position, not-a-number where the table has no row."""
@@ -251,12 +252,12 @@ class TableBench:
 
     @cached_property
     def _representatives(self) -> NDArray[np.int64]:
-        ids = np.array(self.space.ids(self.space.enumerate()))
-        order = np.arange(len(ids))
+        classes = self.space.classes(self.space.enumerate())
+        order = np.arange(len(classes))
         if "index" in self._extra:
             order = np.argsort(self._extra["index"], kind="stable")  # rows that are not there come last
-        _, first, group = np.unique(ids[order], return_index=True, return_inverse=True)
-        representatives = np.empty(len(ids), dtype=np.int64)
+        _, first, group = np.unique(classes[order], return_index=True, return_inverse=True)
+        representatives = np.empty(len(classes), dtype=np.int64)
         representatives[order] = order[first[group]]
         return representatives
 
@@ -328,7 +329,7 @@ _COSTS = ("params", "flops")
 @cache
 def _positions_by_key(space: SearchSpace) -> dict[str, int]:
     """Position in `space.enumerate()` of each key; made once for all data sets."""
-    return {space.format(row): place for place, row in enumerate(space.enumerate().tolist())}
+    return {key: place for place, key in enumerate(space.keys(space.enumerate()))}
 
 
 def _main_file(space: SearchSpace) -> str:

@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vitruvius.errors import CheckpointError, UserError
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.proposers.base import Request
 
 
-def allowed_of(request: Request, codec: Codec) -> NDArray[np.bool_]:
-    """The codes that the request allows at each position, after checking the request: (L, K).
+def check(request: Request, codec: Codec) -> None:
+    """Refuse a request that cannot be drawn with this codec.
 
     Raises:
-        UserError: A number out of range, a mask of another shape, or a position without any code.
+        UserError: A number out of range, or a guide for other codes.
     """
     if request.n < 0:
         raise UserError(f"n is {request.n}: the number of sequences cannot be negative.")
@@ -29,20 +26,12 @@ def allowed_of(request: Request, codec: Codec) -> NDArray[np.bool_]:
         raise UserError(
             f"quantile is {request.quantile}, but bands go from 0 (worst tenth) to 9 (best tenth)."
         )
-    shape = (codec.length, codec.codebook_size)
-    if request.allowed is None:
-        return np.ones(shape, dtype=bool)
-    if request.allowed.shape != shape or request.allowed.dtype != np.bool_:
+    guide = request.guide
+    if guide is not None and (guide.length, guide.codebook_size) != (codec.length, codec.codebook_size):
         raise UserError(
-            f"allowed is a {request.allowed.dtype} array of shape {request.allowed.shape}, "
-            f"but {codec.space.name} needs bool of shape {shape}."
+            f"The guide is for {guide.length} codes out of {guide.codebook_size}, but {codec.space.name} has "
+            f"{codec.length} out of {codec.codebook_size}: make it with the codec in use."
         )
-    empty = np.flatnonzero(~request.allowed.any(axis=1))
-    if len(empty):
-        raise UserError(
-            f"No code is allowed at position {int(empty[0])}: allow at least one at each position."
-        )
-    return request.allowed
 
 
 def same_codec(codec: Codec, card: dict[str, object], folder: Path) -> None:

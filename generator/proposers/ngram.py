@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from vitruvius.generator.cards import read_card
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.language_model import read_corpus
-from vitruvius.generator.proposers.base import Draw, Request
-from vitruvius.generator.proposers.checks import allowed_of, same_codec
+from vitruvius.generator.proposers.base import Codes, Draw, Request
+from vitruvius.generator.proposers.checks import check, same_codec
 from vitruvius.generator.vocabulary import band_weights
 
 ORDER = 4
@@ -53,9 +53,9 @@ class NgramProposer:
         self._tables: dict[int | None, list[list[_Table]]] = {}
 
     def draw(self, request: Request) -> Draw:
-        """Draw sequences; only codes that are allowed at a position are sampled there."""
+        """Draw sequences; the request's guide counts at each position."""
         begin = time.perf_counter()
-        allowed = allowed_of(request, self._codec)
+        check(request, self._codec)
         noise = np.random.default_rng(request.seed).gumbel(
             size=(request.n, self._codec.length, self._codec.codebook_size)
         )
@@ -64,9 +64,19 @@ class NgramProposer:
         codes = np.zeros((request.n, self._codec.length), dtype=np.int64)
         for position, tables in enumerate(self._tables[request.quantile]):
             chances = self._chances(codes[:, :position], tables)  # (n, K)
-            scores = np.where(allowed[position], np.log(chances) / request.temperature, -np.inf)
+            scores = np.log(chances) / request.temperature
+            if request.guide is not None:
+                scores += request.guide.look(codes[:, :position])
             codes[:, position] = (scores + noise[:, position]).argmax(axis=1)
         return Draw(codes.astype(np.int16), 0, time.perf_counter() - begin)
+
+    def nats(self, codes: Codes) -> NDArray[np.float64]:
+        """Minus the logarithm of the chance of each sequence (n, L), unconditionally: (n,)."""
+        found = np.zeros(len(codes))
+        for position, tables in enumerate(self._count(None)):
+            chances = self._chances(codes[:, :position].astype(np.int64), tables)  # (n, K)
+            found -= np.log(chances[np.arange(len(codes)), codes[:, position]])
+        return found
 
     def _weights(self, quantile: int | None) -> NDArray[np.float64]:
         """How much each corpus row counts, (n,): measured rows of the band as much as all others."""

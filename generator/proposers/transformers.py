@@ -16,7 +16,7 @@ from vitruvius.generator.cards import read_card
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.language_model import load_model
 from vitruvius.generator.proposers.base import Codes, Draw, Request
-from vitruvius.generator.proposers.checks import allowed_of, same_codec
+from vitruvius.generator.proposers.checks import check, same_codec
 from vitruvius.generator.threads import threads_for
 from vitruvius.generator.vocabulary import Vocabulary
 
@@ -45,15 +45,15 @@ class TransformersProposer:
 
     @torch.inference_mode()
     def draw(self, request: Request) -> Draw:
-        """Draw sequences; only codes that are allowed at a position are sampled there."""
+        """Draw sequences; the request's guide counts at each position."""
         begin = time.perf_counter()
-        allowed = torch.from_numpy(allowed_of(request, self._codec))
+        check(request, self._codec)
         if self._model is None:
             raise ModelError("This model was closed: make a new proposer.")
         noise = self._noise(request)  # (n, L, K)
         starts = range(0, request.n, self._batch)
         with threads_for(self._model):
-            parts = [self._sample(noise[start : start + self._batch], allowed, request) for start in starts]
+            parts = [self._sample(noise[start : start + self._batch], request) for start in starts]
         codes = np.concatenate(parts) if parts else np.empty((0, self._codec.length), dtype=np.int16)
         return Draw(codes, 0, time.perf_counter() - begin)
 
@@ -62,7 +62,7 @@ class TransformersProposer:
         shape = (request.n, self._codec.length, self._codec.codebook_size)
         return np.random.default_rng(request.seed).gumbel(size=shape).astype(np.float32)
 
-    def _sample(self, noise: NDArray[np.float32], allowed: Tensor, request: Request) -> Codes:
+    def _sample(self, noise: NDArray[np.float32], request: Request) -> Codes:
         """One batch: argmax of logits / temperature + Gumbel noise is a draw from the softmax."""
         columns = torch.tensor(self._vocabulary.codes)  # (K,)
         ids = torch.tensor([self._vocabulary.prompt(request.quantile)]).repeat(len(noise), 1)  # (n, 2)
@@ -72,7 +72,9 @@ class TransformersProposer:
             out = self._model(input_ids=ids, past_key_values=cache, use_cache=True)
             cache = out.past_key_values
             logits = out.logits[:, -1, columns].float() / request.temperature  # (n, K)
-            logits = logits.masked_fill(~allowed[position], -torch.inf)
+            if request.guide is not None:
+                so_far = torch.stack(found, dim=1).numpy() if found else np.empty((len(noise), 0), np.int64)
+                logits += torch.from_numpy(request.guide.look(so_far))
             code = (logits + torch.from_numpy(noise[:, position])).argmax(1)  # (n,)
             found.append(code)
             ids = columns[code][:, None]

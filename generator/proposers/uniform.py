@@ -7,11 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.proposers.base import Codes, Draw, Request
-from vitruvius.generator.proposers.checks import allowed_of
+from vitruvius.generator.proposers.checks import check
 
 _ENUMERABLE = 500_000  # up to this size all codes are kept, 2 L bytes each
 _ROUNDS = 50  # of rejection, in larger spaces
@@ -35,40 +34,36 @@ class UniformProposer:
         return self._codec.encode(self._codec.space.enumerate())
 
     def draw(self, request: Request) -> Draw:
-        """Draw architectures whose codes are all allowed.
+        """Draw architectures, each as often as the request's guide wants it.
 
-        Where the space is too large to list, architectures are drawn until enough fit; those that
+        Where the space is too large to list, architectures are drawn until enough are wanted; those that
         were not found after many rounds count as unfinished.
         """
         begin = time.perf_counter()
-        allowed = allowed_of(request, self._codec)
+        check(request, self._codec)
         rng = np.random.default_rng(request.seed)
-        if self._everything is not None:
-            fitting = self._everything[_fits(self._everything, allowed)]
-            picks = (
-                rng.integers(len(fitting), size=request.n) if len(fitting) else np.empty(0, dtype=np.int64)
-            )
-            codes = fitting[picks]
+        if self._everything is None:
+            codes = self._reject(request, rng)
+        elif request.guide is None:
+            codes = self._everything[rng.integers(len(self._everything), size=request.n)]
         else:
-            codes = self._reject(request.n, allowed, rng)
+            mass = request.guide.weigh(self._everything).cumsum()
+            codes = self._everything[np.searchsorted(mass, rng.random(request.n) * mass[-1], side="right")]
         return Draw(codes, request.n - len(codes), time.perf_counter() - begin)
 
-    def _reject(self, n: int, allowed: NDArray[np.bool_], rng: np.random.Generator) -> Codes:
+    def _reject(self, request: Request, rng: np.random.Generator) -> Codes:
         found = np.empty((0, self._codec.length), dtype=np.int16)
         for _ in range(_ROUNDS):
-            if len(found) >= n:
+            if len(found) >= request.n:
                 break
-            codes = self._codec.encode(self._codec.space.sample(max(n, 256), rng))
-            found = np.concatenate([found, codes[_fits(codes, allowed)]])
-        return found[:n]
+            codes = self._codec.encode(self._codec.space.sample(max(request.n, 256), rng))
+            if request.guide is not None:
+                codes = codes[rng.random(len(codes)) < request.guide.weigh(codes)]
+            found = np.concatenate([found, codes])
+        return found[: request.n]
 
     def reload(self, folder: Path) -> None:
         """Nothing to load: uniform is uniform whatever was measured."""
 
     def close(self) -> None:
         """Nothing to free."""
-
-
-def _fits(codes: Codes, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which sequences (n, L) have an allowed code at each position: (n,)."""
-    return np.all(allowed[np.arange(codes.shape[1]), codes], axis=1)

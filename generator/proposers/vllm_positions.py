@@ -1,12 +1,13 @@
-"""The logits processor that holds vLLM to the codes allowed at each position.
+"""The logits processor that lets vLLM write codes only, and those that a request's guide wants.
 
-Loaded by vLLM itself, in process or in the server that we start, so this module imports vLLM. A
-request carries its mask in `extra_args` as text, since a server takes nothing richer than that:
-`L:K:` and the bits in hexadecimal.
+Loaded by vLLM itself, in process or in the server that we start, so this module imports vLLM. A request
+names its guide in `extra_args`, see `guide_files`.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +18,44 @@ from vllm import SamplingParams
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
-from vitruvius.generator.proposers.masks import ARGUMENT, unpack_mask
+from vitruvius.generator.proposers.base import Guide
+from vitruvius.generator.proposers.guide_files import ARGUMENT, CODES, read_guide
 from vitruvius.generator.vocabulary import Vocabulary
 
-_PRESETS = 256  # masks kept before old ones are dropped
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A request in the batch: guide, temperature, and the tokens written so far, to which vLLM appends."""
+
+    guide: Guide | None
+    temperature: float
+    written: list[int]
 
 
 class PositionalCodes(LogitsProcessor):
-    """Forbids everything but the allowed codes, at each position, for all requests at once."""
+    """Forbids all but codes and adds what the guides say, for all requests at once."""
 
     @classmethod
     def validate_params(cls, sampling_params: SamplingParams) -> None:
-        """Refuse a mask that cannot be read; the server answers 400.
+        """Refuse a guide that is not there; the server answers 400.
 
         Raises:
-            ValueError: The mask is damaged.
+            ValueError: It is not.
         """
-        text = (sampling_params.extra_args or {}).get(ARGUMENT)
-        if text is not None:
-            unpack_mask(text)
+        _guide(sampling_params)
 
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
         """Called by vLLM; the model's folder says which token is which code."""
         model = vllm_config.model_config
-        self._codes = np.array(Vocabulary.load(Path(model.model)).codes)
-        self._tokens = int(model.get_vocab_size())
+        codes = Vocabulary.load(Path(model.model)).codes
+        tokens = int(model.get_vocab_size())
         self._device = device
-        self._presets: dict[str, int] = {}
-        self._forbidden = torch.zeros((0, 1, self._tokens), dtype=torch.bool, device=device)  # (P, L, tokens)
-        self._rows: dict[int, tuple[int, list[int]]] = {}  # batch row -> preset, tokens written so far
+        self._codes = torch.tensor(codes, device=device)
+        self._number = np.full(tokens, -1, dtype=np.int64)  # token -> code
+        self._number[list(codes)] = np.arange(len(codes))
+        self._forbidden = torch.ones(tokens, dtype=torch.bool, device=device)
+        self._forbidden[self._codes] = False
+        self._rows: dict[int, _Row] = {}
 
     def is_argmax_invariant(self) -> bool:
         """It changes what is likeliest."""
@@ -56,33 +66,39 @@ class PositionalCodes(LogitsProcessor):
         process_dict_updates(self._rows, batch_update, self._enter)
 
     def apply(self, logits: Tensor) -> Tensor:
-        """Mask (rows, tokens) in place."""
+        """Mask and shift (rows, tokens) in place."""
         if not self._rows:
             return logits
-        last = self._forbidden.shape[1] - 1
-        rows = torch.tensor(list(self._rows), device=self._device)
-        presets = torch.tensor([preset for preset, _ in self._rows.values()], device=self._device)
-        places = torch.tensor([min(len(out), last) for _, out in self._rows.values()], device=self._device)
-        logits[rows] = logits[rows].masked_fill(self._forbidden[presets, places], -torch.inf)
+        if len(self._rows) == len(logits):
+            logits.masked_fill_(self._forbidden, -torch.inf)
+        else:
+            rows = torch.tensor(list(self._rows), device=self._device)
+            logits[rows] = logits[rows].masked_fill(self._forbidden, -torch.inf)
+        groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for at, row in self._rows.items():
+            if row.guide is not None and len(row.written) < row.guide.length:
+                groups[id(row.guide), len(row.written)].append(at)
+        for (_, position), members in groups.items():
+            self._shift(logits, members, position)
         return logits
 
-    def _enter(
-        self, params: SamplingParams, _prompt: list[int] | None, out: list[int]
-    ) -> tuple[int, list[int]] | None:
-        text = (params.extra_args or {}).get(ARGUMENT)
-        return None if text is None else (self._preset(text), out)
+    def _shift(self, logits: Tensor, members: list[int], position: int) -> None:
+        """Add what one guide says at one position to the logits of some rows."""
+        rows = [self._rows[at] for at in members]
+        guide = rows[0].guide
+        assert guide is not None
+        written = np.array([row.written for row in rows], dtype=np.int64).reshape(len(rows), position)
+        heat = np.array([[row.temperature] for row in rows], dtype=np.float32)  # vLLM divides by it later
+        shift = torch.from_numpy(guide.look(self._number[written]) * heat).to(self._device)
+        logits[torch.tensor(members, device=self._device)[:, None], self._codes] += shift
 
-    def _preset(self, text: str) -> int:
-        """The number of a mask; masks already seen are not unpacked again."""
-        if text not in self._presets:
-            if len(self._presets) >= _PRESETS and not self._rows:
-                self._presets.clear()
-                self._forbidden = self._forbidden[:0]
-            allowed = unpack_mask(text)  # (L, K)
-            forbidden = torch.ones((len(allowed), self._tokens), dtype=torch.bool, device=self._device)
-            forbidden[:, self._codes] = torch.from_numpy(~allowed).to(self._device)
-            if self._forbidden.shape[1] != len(forbidden):
-                self._forbidden = forbidden[None][:0]
-            self._presets[text] = len(self._forbidden)
-            self._forbidden = torch.cat([self._forbidden, forbidden[None]])
-        return self._presets[text]
+    def _enter(self, params: SamplingParams, _prompt: list[int] | None, out: list[int]) -> _Row | None:
+        if ARGUMENT not in (params.extra_args or {}):
+            return None
+        return _Row(_guide(params), params.temperature or 1.0, out)
+
+
+def _guide(params: SamplingParams) -> Guide | None:
+    """The guide that a request names; None where it names none."""
+    name = str((params.extra_args or {}).get(ARGUMENT, CODES))
+    return None if name == CODES else read_guide(name)

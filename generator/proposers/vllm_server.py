@@ -9,26 +9,24 @@ from typing import Any
 
 import httpx
 import numpy as np
-from numpy.typing import NDArray
 
 from vitruvius.errors import ModelError, UserError
 from vitruvius.generator.cards import read_card
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.proposers.base import Draw, Request
-from vitruvius.generator.proposers.checks import allowed_of, same_codec
-from vitruvius.generator.proposers.masks import ARGUMENT, pack_mask
+from vitruvius.generator.proposers.checks import check, same_codec
+from vitruvius.generator.proposers.guide_files import ARGUMENT, CODES, FOLDER, guide_folder, write_guide
 from vitruvius.generator.proposers.vllm import MAX_SEQUENCES, MAX_TOKENS, finished
 from vitruvius.generator.serving import VLLMServer, device_args
 from vitruvius.generator.threads import is_small
 from vitruvius.generator.vocabulary import Vocabulary
 
 SERVED_NAME = "vitruvius-codes"
-"""Name under which our own servers serve; a server with it has our logits processor loaded."""
+"""Name under which our own servers serve."""
 
 KEY_VARIABLE = "VLLM_API_KEY"
 """Environment variable with the key of a server given by URL, as vLLM itself calls it."""
 
-_SAMPLES = 128  # of one prompt in one call
 _TIMEOUT = httpx.Timeout(300.0, connect=10.0)
 
 
@@ -46,6 +44,7 @@ def code_server(folder: Path) -> VLLMServer:
         environment={
             "VLLM_HOST_IP": "127.0.0.1",
             "VLLM_LOGGING_LEVEL": "WARNING",
+            FOLDER: str(guide_folder()),
             **({"OMP_NUM_THREADS": "1"} if is_small(folder) else {}),
         },
     )
@@ -54,8 +53,9 @@ def code_server(folder: Path) -> VLLMServer:
 class ServerProposer:
     """Samples on a vLLM server over HTTP.
 
-    A server of ours, known by the name it serves under, holds to the codes allowed at each position by
-    our logits processor; any other gets a regular expression for its own grammar engine.
+    A server that we started reads the guide of a request as a file, by our logits processor. One given by URL
+    cannot: it gets a regular expression with the codes that stand at each position of what is wanted, so
+    that only a part of what it writes is.
     """
 
     name = "vllm-server"
@@ -104,40 +104,42 @@ class ServerProposer:
         models = [str(entry.get("id")) for entry in self._call("GET", "models").get("data", [])]
         if not models:
             raise ModelError(f"The server at {self._where} serves no model.")
-        self._ours = SERVED_NAME in models
-        self._model = SERVED_NAME if self._ours else models[0]
+        self._model = SERVED_NAME if SERVED_NAME in models else models[0]
 
     def draw(self, request: Request) -> Draw:
-        """Draw sequences; only codes that are allowed at a position are sampled there."""
+        """Draw sequences; the request's guide counts at each position, by URL only as far as positions go."""
         begin = time.perf_counter()
-        allowed = allowed_of(request, self._codec)
+        check(request, self._codec)
         rng = np.random.default_rng(request.seed)
         body: dict[str, Any] = {
             "model": self._model,
             "prompt": [self._vocabulary.prompt(request.quantile)],
             "temperature": request.temperature,
             "return_token_ids": True,
-            **self._constraint(allowed, request),
+            **self._constraint(request),
         }
         outputs: list[tuple[Any, str | None]] = []
-        for start in range(0, request.n, _SAMPLES):
-            n = min(_SAMPLES, request.n - start)
+        for start in range(0, request.n, MAX_SEQUENCES):
+            n = min(MAX_SEQUENCES, request.n - start)
             reply = self._call("POST", "completions", {**body, "n": n, "seed": int(rng.integers(2**31))})
             choices = sorted(reply.get("choices", []), key=lambda choice: choice["index"])
             outputs += [(choice.get("token_ids") or [], choice.get("finish_reason")) for choice in choices]
         codes = finished(outputs, self._vocabulary, self._codec.length)
-        codes = codes[allowed[np.arange(self._codec.length), codes].all(axis=1)]
+        if request.guide is not None:  # a foreign server may have ignored what it was told
+            codes = codes[request.guide.positions()[np.arange(self._codec.length), codes].all(axis=1)]
         return Draw(codes, request.n - len(codes), time.perf_counter() - begin)
 
-    def _constraint(self, allowed: NDArray[np.bool_], request: Request) -> dict[str, Any]:
-        """How this server is told what is allowed at each position."""
+    def _constraint(self, request: Request) -> dict[str, Any]:
+        """How this server is told what is wanted."""
         length = self._codec.length
-        if self._ours:
-            return {"max_tokens": length, "ignore_eos": True, "vllm_xargs": {ARGUMENT: pack_mask(allowed)}}
-        if request.allowed is None:
+        if self._server is not None:
+            wanted = CODES if request.guide is None else write_guide(request.guide)
+            return {"max_tokens": length, "ignore_eos": True, "vllm_xargs": {ARGUMENT: wanted}}
+        if request.guide is None:
             tokens = list(self._vocabulary.codes)
             return {"max_tokens": length, "ignore_eos": True, "allowed_token_ids": tokens}
-        words = ["(" + "|".join(f"<c{code}>" for code in np.flatnonzero(row)) + ")" for row in allowed]
+        rows = request.guide.positions()
+        words = ["(" + "|".join(f"<c{code}>" for code in np.flatnonzero(row)) + ")" for row in rows]
         return {"max_tokens": length + 1, "structured_outputs": {"regex": "".join(words)}}  # one for <eos>
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""NAS-Bench-101: a cell is any graph of at most seven nodes and nine edges, with one of three operations on each.
+"""NAS-Bench-101: any graph of at most seven nodes and nine edges, with one of three operations on each node.
 
 Source: Ying, Klein, Real, Christiansen, Murphy and Hutter, NAS-Bench-101, ICML 2019 (arXiv 1902.09635).
 The benchmark prunes what does not lie between input and output and tells cells apart up to isomorphism;
@@ -17,7 +17,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from vitruvius.errors import InvalidArchitectureError, unknown_name
+from vitruvius.errors import InvalidArchitectureError
 from vitruvius.generator.space import (
     ABSENT,
     INPUT,
@@ -29,6 +29,7 @@ from vitruvius.generator.space import (
     SearchSpace,
     register_space,
 )
+from vitruvius.generator.spaces.reading import foreign, operation_index, shortened
 from vitruvius.generator.spaces.small_dags import (
     EDGES,
     INNER,
@@ -43,6 +44,10 @@ OPERATIONS = ("conv1x1", "conv3x3", "maxpool3x3")
 OFFICIAL = ("conv1x1-bn-relu", "conv3x3-bn-relu", "maxpool3x3")
 _HASHED = (1, 0, 2)  # number of each operation in the benchmark's own hash
 _TEXT = re.compile(r"([01]+);input(?:,([^;]*))?,output")
+_SHAPE = (
+    "010001000;input,conv3x3-bn-relu,output (the bits of the adjacency matrix row by row, at most 7 x 7, "
+    "then one name for each node)"
+)
 
 
 @register_space
@@ -72,7 +77,7 @@ class NASBench101(SearchSpace):
         return good & ((choices[:, _OPS] > 0) | ~used).all(axis=1)
 
     def strict(self, choices: Choices) -> NDArray[np.bool_]:
-        """Which legal rows need no pruning: no dangling node, no edge or operation that leads nowhere: (n,)."""
+        """Which rows need no pruning: no dangling node, no edge or operation that leads nowhere: (n,)."""
         good = self.valid(choices)
         joined, before, used = _pruned(choices[good])
         same = (joined == before).all(axis=(1, 2)) & ((choices[good][:, _OPS] > 0) == used).all(axis=1)
@@ -93,7 +98,7 @@ class NASBench101(SearchSpace):
 
     def ids(self, choices: Choices) -> list[str]:
         """The keys of the normal rows."""
-        return [self.format(row) for row in self.normalise(choices).tolist()]
+        return self.keys(self.normalise(choices))
 
     def graphs(self, choices: Choices) -> Graphs:
         """Labelled DAGs of 7 nodes: input, five places for nodes, output; unused places are `ABSENT`."""
@@ -101,6 +106,17 @@ class NASBench101(SearchSpace):
         operations = choices[:, _OPS]
         labels[:, 1:-1], labels[:, -1] = np.where(operations > 0, operations + 1, ABSENT), OUTPUT
         return Graphs(labels, _adjacency(choices))
+
+    def keys(self, choices: Choices) -> list[str]:
+        """The keys of normal rows: bits are written once for each graph, names once for each labelling."""
+        _, first, graph = np.unique(
+            masks_of(choices[:, : len(EDGES)]), return_index=True, return_inverse=True
+        )
+        bits = [self.format(row).partition(";")[0] for row in choices[first].tolist()]
+        numbers = choices[:, _OPS] @ 4 ** np.arange(INNER)
+        _, first, labelling = np.unique(numbers, return_index=True, return_inverse=True)
+        names = [self.format(row).partition(";")[2] for row in choices[first].tolist()]
+        return [f"{bits[g]};{names[n]}" for g, n in zip(graph.tolist(), labelling.tolist(), strict=True)]
 
     def format(self, choices: Sequence[int]) -> str:
         """The adjacency matrix row by row and the operations: `010001000;input,conv3x3-bn-relu,output`."""
@@ -111,34 +127,28 @@ class NASBench101(SearchSpace):
         bits = "".join("1" if (u, v) in present else "0" for u in nodes for v in nodes)
         return f"{bits};{','.join(['input', *(OFFICIAL[choice - 1] for choice in operations), 'output'])}"
 
-    def parse(self, text: str) -> Architecture:
+    def read(self, text: str) -> list[int]:
         """Read adjacency bits and operations, official names or ours.
 
         Raises:
-            InvalidArchitectureError: Another shape, an edge backwards, a foreign operation, or a graph
-                that is no cell of the benchmark.
+            InvalidArchitectureError: Another shape, an edge backwards, or a foreign operation.
         """
         dense = "".join(text.split())
-        shown = text if len(text) <= 120 else text[:117] + "..."
         found = _TEXT.fullmatch(dense)
         words = found[2].split(",") if found is not None and found[2] else []
         size = len(words) + 2
         if found is None or len(found[1]) != size * size or size > PLACES:
-            raise InvalidArchitectureError(
-                f"{shown!r} is no architecture of {self.name}: its text looks like "
-                "010001000;input,conv3x3-bn-relu,output (the bits of the adjacency matrix row by row, at most "
-                "7 x 7, then one name for each node)."
-            )
-        matrix = np.array([int(mark) for mark in found[1]], dtype=np.int8).reshape(size, size)
-        if np.tril(matrix).any():
-            raise InvalidArchitectureError(f"In {shown!r} an edge leads back: only bits above the diagonal count.")
-        operations: list[int] = []
-        for word in words:
-            known = self.aliases.get(word, word)
-            if known not in OPERATIONS:
-                raise InvalidArchitectureError(f"In {shown!r}: {unknown_name('operation', word, OFFICIAL)}")
-            operations.append(1 + OPERATIONS.index(known))
-        return self.architecture(_row(matrix, operations))
+            raise foreign(self, text, _SHAPE)
+        edges = [0] * len(EDGES)
+        for edge, mark in zip(_EDGE_OF_BIT[size], found[1], strict=True):
+            if mark == "1" and edge is None:
+                raise InvalidArchitectureError(
+                    f"In {shortened(text)!r} an edge leads back: only bits above the diagonal count."
+                )
+            if mark == "1" and edge is not None:
+                edges[edge] = 1
+        operations = [1 + operation_index(self, word, text, OFFICIAL) for word in words]
+        return [*edges, *operations, *[0] * (PLACES - size)]
 
     def draw(self, architecture: Architecture) -> str:
         """One line for each node: its name, its operation, and which nodes it takes."""
@@ -225,6 +235,14 @@ class NASBench101(SearchSpace):
         return [np.array([row], dtype=np.int8) for row in rows if row is not None]
 
 
+_EDGE_OF_BIT = {
+    size: [
+        EDGES.index((u, PLACES - 1 if v == size - 1 else v)) if u < v else None
+        for u, v in np.ndindex(size, size)
+    ]
+    for size in range(2, PLACES + 1)
+}
+"""For each size of a text's matrix the edge of each of its bits, None where no edge may be."""
 _OPS = slice(len(EDGES), None)
 _FROM, _TO = (np.array(side) for side in zip(*EDGES, strict=True))
 
@@ -237,7 +255,7 @@ def _adjacency(choices: Choices) -> NDArray[np.bool_]:
 
 
 def _pruned(choices: Choices) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """What lies between input and output: adjacency of that (n, 7, 7), adjacency as it was, nodes used (n, 5)."""
+    """What lies between input and output: its adjacency (n, 7, 7), adjacency as it was, nodes used (n, 5)."""
     before = _adjacency(choices)
     reached = np.zeros((len(choices), PLACES), dtype=np.bool_)
     leads = reached.copy()
@@ -295,14 +313,15 @@ def _module_hash(matrix: NDArray[np.int64], labels: Sequence[int]) -> str:
     def digest(text: str) -> str:
         return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
-    out, into = matrix.sum(axis=1).tolist(), matrix.sum(axis=0).tolist()
-    hashes = [digest(str(node)) for node in zip(out, into, labels, strict=True)]
+    before = [np.flatnonzero(column).tolist() for column in matrix.T]
+    after = [np.flatnonzero(row).tolist() for row in matrix]
+    hashes = [digest(str((len(v), len(u), label))) for u, v, label in zip(before, after, labels, strict=True)]
     for _ in labels:
         hashes = [
             digest(
-                "".join(sorted(hashes[u] for u in np.flatnonzero(matrix[:, node])))
+                "".join(sorted(hashes[u] for u in before[node]))
                 + "|"
-                + "".join(sorted(hashes[v] for v in np.flatnonzero(matrix[node])))
+                + "".join(sorted(hashes[v] for v in after[node]))
                 + "|"
                 + hashes[node]
             )

@@ -16,7 +16,6 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from vitruvius.errors import InvalidArchitectureError, unknown_name
 from vitruvius.generator.space import (
     INPUT,
     OUTPUT,
@@ -27,6 +26,7 @@ from vitruvius.generator.space import (
     SearchSpace,
     register_space,
 )
+from vitruvius.generator.spaces.reading import foreign, operation_index
 
 OPERATIONS = ("gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip")
 _NODES = 4
@@ -36,6 +36,7 @@ _LISTS = re.compile(
     r"[(\[]?\[([0-3]),([0-3]),([0-3]),([0-3])\],"
     r"\[[\"']([^,\"']+)[\"'],[\"']([^,\"']+)[\"'],[\"']([^,\"']+)[\"'],[\"']([^,\"']+)[\"']\][)\]]?"
 )
+_SHAPE = "0012:gat,gcn,fc,skip or ([0,0,1,2], ['gat','gcn','fc','skip'])"
 
 
 @register_space
@@ -67,7 +68,7 @@ class NASBenchGraph(SearchSpace):
 
     def ids(self, choices: Choices) -> list[str]:
         """The keys of the normal rows."""
-        return [self.format(row) for row in self.normalise(choices).tolist()]
+        return self.keys(self.normalise(choices))
 
     def graphs(self, choices: Choices) -> Graphs:
         """Labelled DAGs of 6 nodes: input, four nodes, output, which nodes without successor feed."""
@@ -86,29 +87,19 @@ class NASBenchGraph(SearchSpace):
         inputs = "".join(str(choice) for choice in choices[:_NODES])
         return f"{inputs}:{','.join(OPERATIONS[choice] for choice in choices[_NODES:])}"
 
-    def parse(self, text: str) -> Architecture:
+    def read(self, text: str) -> list[int]:
         """Read `0012:gat,gcn,fc,skip` or the official lists `([0,0,1,2], ['gat','gcn','fc','skip'])`.
 
         Raises:
-            InvalidArchitectureError: Another shape, an input that is no earlier node, a foreign
-                operation, or nothing but skips.
+            InvalidArchitectureError: Another shape, or a foreign operation.
         """
         dense = "".join(text.split())
         found = _OURS.fullmatch(dense) or _LISTS.fullmatch(dense)
-        shown = text if len(text) <= 120 else text[:117] + "..."
         if found is None:
-            raise InvalidArchitectureError(
-                f"{shown!r} is no architecture of {self.name}: its text looks like 0012:gat,gcn,fc,skip "
-                "or ([0,0,1,2], ['gat','gcn','fc','skip'])."
-            )
+            raise foreign(self, text, _SHAPE)
         inputs = [int(word) for word in found.groups()[:_NODES]]
-        operations: list[int] = []
-        for word in found.groups()[_NODES:]:
-            known = self.aliases.get(word, word)
-            if known not in OPERATIONS:
-                raise InvalidArchitectureError(f"In {shown!r}: {unknown_name('operation', word, OPERATIONS)}")
-            operations.append(OPERATIONS.index(known))
-        return self.architecture([*inputs, *operations])
+        operations = [operation_index(self, word, text, OPERATIONS) for word in found.groups()[_NODES:]]
+        return [*inputs, *operations]
 
     def draw(self, architecture: Architecture) -> str:
         """A tree from the input; what feeds the output is marked."""

@@ -76,9 +76,7 @@ class SmallDags:
         """Positions of graphs in `masks`, -1 for what is no proper graph: (n,)."""
         return self._position[masks].astype(np.int64)
 
-    def renumber(
-        self, at: NDArray[np.int64], labels: NDArray[np.int8]
-    ) -> tuple[Masks, NDArray[np.int8]]:
+    def renumber(self, at: NDArray[np.int64], labels: NDArray[np.int8]) -> tuple[Masks, NDArray[np.int8]]:
         """The canonical forms of labelled graphs.
 
         Args:

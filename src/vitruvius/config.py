@@ -14,6 +14,7 @@ from vitruvius.agents.options import Options
 from vitruvius.agents.session import Session
 from vitruvius.errors import SettingsError
 from vitruvius.generator.evaluation.task import Evaluator, Task
+from vitruvius.knowledge.records import bare_url
 
 SETTINGS_FILE = "settings.toml"
 
@@ -62,9 +63,16 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> Settings:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise SettingsError(f"There is no settings file {path}: give the path of a TOML file.") from None
+        except OSError as error:
+            raise SettingsError(
+                f"The settings file {path} cannot be read ({error.strerror}): give the path of a TOML file."
+            ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path} is not valid TOML: {error}.") from None
-    options = dict(data.pop("options", {}))
+    options = data.pop("options", {})
+    if not isinstance(options, dict):
+        raise SettingsError(f"Setting options = {options!r} is not allowed: it is a table, [options].")
+    options = dict(options)
     for name, value in overrides.items():
         if value is not None:
             (options if name in Options.model_fields else data)[name] = value
@@ -94,7 +102,7 @@ def _validated(data: dict[str, Any]) -> Settings:
 
 
 def dump_settings(settings: Settings) -> str:
-    """Settings as TOML; reading it gives equal settings. None values are left out."""
+    """Settings as TOML; reading it gives equal settings. None values and passwords in URLs are left out."""
     lines = ["# Settings of this run, as used. `vitruvius run` on this folder continues with them."]
     plain = settings.model_dump(exclude_none=True)
     options = plain.pop("options")
@@ -109,7 +117,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_toml(one) for one in value) + "]"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        escaped = bare_url(value).replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
     return repr(value)
 

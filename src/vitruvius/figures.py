@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 from vitruvius.knowledge.principle import Effect
+
+if TYPE_CHECKING:
+    from vitruvius.generator.portrait import CodeMeaning, Portrait
 
 COLOURS = ("#1f5fa8", "#b5541c", "#5a7d2a", "#7a4a9e")
 """Of the lines in a figure, in order."""
@@ -80,6 +84,75 @@ def interval(effect: Effect) -> str:
         f'<circle cx="{x(effect.estimate):.1f}" cy="9" r="3.5" fill="{colour}"/>'
     )
     return _svg(200, 18, f"{effect.estimate:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}]", body)
+
+
+PALETTE = (
+    "#1f5fa8", "#b5541c", "#5a7d2a", "#7a4a9e", "#a83258", "#1d8a8a", "#8a6d1d", "#555555",
+    "#c07fb0", "#88a0c0", "#4a4a9e", "#9ea84a",
+)  # fmt: skip
+"""Of what codes stand for, in the order of first use."""
+
+
+def code_usage(portrait: Portrait) -> str:
+    """How often each code is used, most used first, coloured by what it mostly stands for."""
+    colours = _label_colours(portrait)
+    highest = max(meaning.uses for meaning in portrait.meanings)
+    wide = (WIDTH - LEFT - RIGHT) / max(portrait.codebook, 1)
+    parts = [f'<path d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}" fill="none" stroke="#888"/>']
+    for place, meaning in enumerate(portrait.meanings):
+        high = (HEIGHT - TOP - BOTTOM) * meaning.uses / highest
+        x, y = LEFT + place * wide, HEIGHT - BOTTOM - high
+        parts.append(
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(wide - 0.5, 0.5):.1f}" height="{high:.1f}" '
+            f'fill="{colours[meaning.label]}"><title>{_about(meaning)}</title></rect>'
+        )
+    parts.append(_text(LEFT - 6, TOP + 8, f"{highest:.1%}", "end"))
+    parts.append(_text(LEFT - 6, HEIGHT - BOTTOM, "0", "end"))
+    axis = f"share of all codes, for the {len(portrait.meanings)} of {portrait.codebook} codes in use"
+    parts.append(_text(LEFT, HEIGHT - 6, axis, "start"))
+    return _svg(WIDTH, HEIGHT, "How often each code is used", "".join(parts) + _legend(colours))
+
+
+def code_map(portrait: Portrait) -> str:
+    """The codebook's vectors in the plane in which they vary most; a dot's area is how often it is used."""
+    colours = _label_colours(portrait)
+    xs, ys = [m.x for m in portrait.meanings], [m.y for m in portrait.meanings]
+    left, low = min(xs), min(ys)
+    across, up = max(xs) - left or 1.0, max(ys) - low or 1.0
+    most = max(meaning.uses for meaning in portrait.meanings)
+    parts: list[str] = []
+    for meaning in portrait.meanings:
+        x = LEFT + (WIDTH - LEFT - RIGHT - 100) * (meaning.x - left) / across
+        y = TOP + (HEIGHT - TOP - BOTTOM) * (1 - (meaning.y - low) / up)
+        radius = 2 + 7 * (meaning.uses / most) ** 0.5
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{colours[meaning.label]}" '
+            f'fill-opacity="0.75"><title>{_about(meaning)}</title></circle>'
+        )
+    axis = f"the two main directions of the codebook, {portrait.plane:.0%} of its variance"
+    parts.append(_text(LEFT, HEIGHT - 6, axis, "start"))
+    return _svg(WIDTH, HEIGHT, "Where the codes lie", "".join(parts) + _legend(colours))
+
+
+def _label_colours(portrait: Portrait) -> dict[str, str]:
+    labels = dict.fromkeys(meaning.label for meaning in portrait.meanings)
+    return {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(labels)}
+
+
+def _legend(colours: Mapping[str, str]) -> str:
+    rows = enumerate(colours.items())
+    return "".join(
+        _text(WIDTH - RIGHT - 4, TOP + 14 + 16 * i, label, "end", colour) for i, (label, colour) in rows
+    )
+
+
+def _about(meaning: CodeMeaning) -> str:
+    """What the pointer shows over a code."""
+    places = ", ".join(str(position + 1) for position in meaning.positions)
+    return escape(
+        f"c{meaning.code}: {meaning.label} ({meaning.purity:.0%} of its nodes), at position {places}, "
+        f"{meaning.uses:.2%} of all codes"
+    )
 
 
 def _text(x: float, y: float, text: str, anchor: str, colour: str = "#444") -> str:

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vitruvius.figures import curves, interval
+from vitruvius.figures import code_map, code_usage, curves, interval
 from vitruvius.findings import Summary
 from vitruvius.knowledge.principle import Effect
+
+if TYPE_CHECKING:
+    from vitruvius.generator.portrait import Portrait
 
 TEMPLATE = "report.html.jinja"
 FILE = "report.html"
 
 
-def render(summary: Summary, test: Mapping[str, float | None] | None = None) -> str:
+def render(
+    summary: Summary, test: Mapping[str, float | None] | None = None, portrait: Portrait | None = None
+) -> str:
     """The report as a text.
 
     Everything that comes from ledger, models or settings is escaped; the page forbids scripts and requests.
@@ -23,6 +29,7 @@ def render(summary: Summary, test: Mapping[str, float | None] | None = None) -> 
         summary: What the session found.
         test: Key -> test metric of the best architectures, where it was asked for; a value of None means that
             the task's table does not have it.
+        portrait: What the codes of the space stand for, where a trained model is there.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -33,6 +40,9 @@ def render(summary: Summary, test: Mapping[str, float | None] | None = None) -> 
     return template.render(
         s=summary,
         test=test,
+        portrait=portrait,
+        usage=code_usage(portrait) if portrait else "",
+        map=code_map(portrait) if portrait else "",
         curve=curves(lines, label, maximize=summary.maximize),
         longest=max(summary.timing.values(), default=1.0) or 1.0,
         number=_number,
@@ -61,8 +71,23 @@ def write_report(run: str | Path, out: Path | None = None, *, reveal_test: bool 
     test = test_metric(Path(run), summary) if reveal_test else None
     target = out if out is not None else Path(run) / FILE
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(render(summary, test), encoding="utf-8")
+    target.write_text(render(summary, test, code_portrait(summary)), encoding="utf-8")
     return target
+
+
+def code_portrait(summary: Summary) -> Portrait | None:
+    """What the codes of the session's space stand for; None where its code model is not in the cache."""
+    from vitruvius.errors import CheckpointError
+    from vitruvius.generator.library import model_folder, open_model
+    from vitruvius.generator.portrait import portrait
+    from vitruvius.generator.space import get_space
+
+    space = get_space(summary.task.split("/")[0])
+    folder = model_folder(space, seed=0)
+    try:
+        return portrait(open_model(folder, space).codec) if folder.is_dir() else None
+    except CheckpointError:  # trained again, with a warning, by whoever needs it
+        return None
 
 
 def test_metric(run: Path, summary: Summary) -> dict[str, float | None]:

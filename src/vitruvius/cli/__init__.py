@@ -41,9 +41,20 @@ app.add_typer(spaces.app, name="spaces", help="List and show search spaces.")
 app.add_typer(tables.app, name="tables", help="Import and show benchmark tables.")
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("vitruvius"))
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
     debug: bool = typer.Option(False, "--debug", help="Show the full traceback of an error."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
 ) -> None:
     """Options of every command; `--debug` is read by `main`."""
 
@@ -64,12 +75,34 @@ def main() -> None:
         if debug:
             raise
         _fail(str(error))
-    except OSError as error:
-        if debug or error.errno != errno.ENOSPC:
+    except Exception as error:
+        if debug or (not isinstance(error, OSError) and not _disk_full(error)):
             raise
+        if _disk_full(error):
+            where = getattr(error, "filename", None) or "while writing"
+            _fail(
+                f"No space is left on the disk ({where}): free some and run the same again; "
+                "all that was recorded before is kept."
+            )
         _fail(
-            f"No space is left on the disk ({error.filename or 'while writing'}): free some and run it again."
+            f"{getattr(error, 'filename', None) or 'A file'} cannot be used "
+            f"({getattr(error, 'strerror', None) or error}): give a path that can be read and written."
         )
+
+
+def _disk_full(error: BaseException) -> bool:
+    """Whether this, or what it was raised from, says that the disk is full.
+
+    Libraries that write files in another language (safetensors, Chroma, Arrow) raise errors of their
+    own, which tell it in words only.
+    """
+    told = str(error).lower()
+    if getattr(error, "errno", None) == errno.ENOSPC or any(words in told for words in _FULL):
+        return True
+    return error.__cause__ is not None and _disk_full(error.__cause__)
+
+
+_FULL = ("no space left on device", "disk is full")
 
 
 def _fail(sentence: str) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from vitruvius.cli.generator_sample import sample
 
 if TYPE_CHECKING:
     from vitruvius.generator.library import CodeModel
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(sample)
 
 _Space = Annotated[str, typer.Argument(help="Name of the space, as in `vitruvius spaces list`.")]
 _Seed = Annotated[int, typer.Option(min=0, help="Seed of the model's training.")]
@@ -33,76 +38,47 @@ def train(space: _Space, seed: _Seed = 0) -> None:
 
 
 @app.command()
-def sample(
-    space: _Space,
-    n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="Sequences to draw.")] = 10,
-    engine: Annotated[
-        str, typer.Option(help="uniform, ngram, transformers, vllm or vllm-server.")
-    ] = "transformers",
-    temperature: Annotated[float, typer.Option(help="Sampling temperature, above 0.")] = 1.0,
-    quantile: Annotated[
-        int | None,
-        typer.Option(help="Score band, 0 (worst tenth) to 9 (best); it means something after fine-tuning."),
-    ] = None,
-    url: Annotated[str | None, typer.Option(help="For vllm-server: a server that runs already.")] = None,
-    draw_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
-    seed: _Seed = 0,
-) -> None:
-    """Draw codes and print them with the architectures that they decode to."""
-    from vitruvius.generator.codes import format_codes
-    from vitruvius.generator.pool import fill_pool
-    from vitruvius.generator.proposers import Request, make_proposer
-
-    model = _model(space, seed)
-    proposer = make_proposer(engine, model, url=url)
-    try:
-        request = Request(n=n, seed=draw_seed, temperature=temperature, quantile=quantile)
-        pool = fill_pool(proposer, model.codec, request, inside=None, known_ids=set())
-    finally:
-        proposer.close()
-    for codes, row in zip(pool.codes, pool.choices, strict=True):
-        typer.echo(
-            f"{format_codes(codes):<{5 * model.codec.length}} {model.codec.space.format(row.tolist())}"
-        )
-    typer.echo(pool.describe(), err=True)
-
-
-@app.command()
 def score(
-    space: _Space,
-    n: Annotated[
-        int, typer.Option("-n", min=1, max=100_000, help="Sequences to draw for validity.")
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A space, a folder that `train` wrote, or a language model checkpoint (with --codec)."
+        ),
+    ],
+    codec: Annotated[
+        Path | None, typer.Option(help="The codec whose codes the checkpoint writes, or its code model.")
+    ] = None,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="What draws; may be given more than once: uniform, ngram, transformers, vllm."),
+    ] = None,
+    draws: Annotated[
+        int, typer.Option("--draws", "-n", min=1, max=100_000, help="Sequences that each engine draws.")
     ] = 10_000,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature, above 0.")] = 1.0,
+    masks: Annotated[
+        bool, typer.Option("--masks", help="Draw again, held to the codes seen at each position.")
+    ] = False,
+    draw_seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     seed: _Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print plain data.")] = False,
 ) -> None:
-    """Measure the models again: reconstruction, codes, validity and uniqueness of what is drawn."""
-    import numpy as np
+    """Judge a model: reconstruction, codes, and what it draws beside the best that a perfect sampler gets."""
+    from vitruvius.generator.scoring import find_model
+    from vitruvius.generator.scoring import score as figures_of
 
-    from vitruvius.generator.proposers import Request, make_proposer
-    from vitruvius.generator.training import architectures_of, codec_metrics
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
 
-    model = _model(space, seed)
-    codec = model.codec
-    rows = architectures_of(codec.space, 50_000, np.random.default_rng(seed))
-    figures = codec_metrics(codec, rows)
-    typer.echo(
-        f"reconstruction   {figures['exact']:.3%} of {figures['architectures']} architectures, exactly"
-    )
-    typer.echo(f"held-out ids     {model.card['held_out']['exact']:.3%} (when it was trained)")
-    typer.echo(_codes_line(figures))
-    for engine in ("transformers", "ngram", "uniform"):
-        proposer = make_proposer(engine, model)
-        proposer.draw(Request(n=1, seed=1))  # what is done only once is not timed
-        drawn = proposer.draw(Request(n=n, seed=0))
-        proposer.close()
-        decoded = codec.decode(drawn.codes)
-        valid = codec.space.valid(decoded)
-        normal = codec.space.normalise(decoded[valid])
-        keys = len(np.unique(codec.space.numbers(normal)))
-        typer.echo(
-            f"{engine:<16} {valid.sum() / n:.2%} of {n} draws valid, "
-            f"{keys / max(1, valid.sum()):.2%} of these distinct, {n / drawn.seconds:,.0f} sequences a second"
-        )
+    found = figures_of(
+        find_model(model, codec=codec, seed=seed, progress=say),
+        engine or ["transformers", "ngram", "uniform"],
+        draws=draws, temperature=temperature, masks=masks, seed=draw_seed, progress=say,
+    )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        _print_score(found)
 
 
 @app.command()
@@ -127,6 +103,54 @@ def serve(space: _Space, seed: _Seed = 0) -> None:
 def _codes_line(figures: dict[str, Any]) -> str:
     used = f"{figures['used']} of {figures['codebook']} used"
     return f"codes            {used}, perplexity {figures['perplexity']}"
+
+
+_ROWS = {
+    "strict": "valid, nothing repaired",
+    "valid": "valid, once pruned",
+    "unique": "distinct ids, of the valid",
+    "unique_keys": "distinct texts, of the valid",
+    "unique_written": "distinct decoded, of the valid",
+    "novel": "new ids, of the distinct",
+    "novel_keys": "new texts, of the distinct",
+    "novel_repeats": "new as decoded, of the valid",
+    "valid_unique": "distinct valid ids, of all draws",
+    "valid_unique_keys": "distinct valid texts, of all draws",
+    "coverage": "ids of the space reached",
+    "coverage_keys": "texts of the space reached",
+    "operations_distance": "distance of operation counts",
+    "edges_distance": "distance of edge counts",
+}
+"""What the figures are called in the table; `generator/quality.py` says exactly what each is."""
+
+
+def _print_score(found: dict[str, Any]) -> None:
+    """The codec in lines, the engines side by side, the ceilings last."""
+    codes, engines = found["codec"], found["engines"]
+    typer.echo(f"reconstruction   {codes['exact']:.3%} of {codes['architectures']} architectures, exactly")
+    if codes["held_out_exact"] is not None:
+        typer.echo(f"held-out ids     {codes['held_out_exact']:.3%} (when it was trained)")
+    typer.echo(_codes_line(codes))
+    nearest = f"{codes['relabelling']:.3f}"
+    typer.echo(f"code = decision  {nearest} (largest mutual information, 1: another name of one decision)")
+    typer.echo(f"trained on       {found['trained_ids']} ids")
+    typer.echo(found["generated"])
+    typer.echo(f"\n{found['draws']} draws at temperature {found['temperature']:g}\n")
+    widths = [max(10, len(name)) for name in engines]
+    typer.echo(
+        f"{'':36}" + "  ".join(f"{n:>{w}}" for n, w in zip(engines, widths, strict=True)) + "     perfect"
+    )
+    for row, title in _ROWS.items():
+        cells = [_percent(figures.get(row)) for figures in engines.values()]
+        line = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        typer.echo(f"{title:36}{line}  {_percent(found['ceilings'].get(row)):>10}")
+    speeds = [f"{figures['per_second'] or 0:,.0f}" for figures in engines.values()]
+    line = "  ".join(f"{cell:>{width}}" for cell, width in zip(speeds, widths, strict=True))
+    typer.echo(f"{'sequences a second':36}{line}")
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2%}"
 
 
 def _model(space: str, seed: int) -> CodeModel:

@@ -138,6 +138,8 @@ def _open(run: Path | None) -> tuple[Path, Ledger]:
     from vitruvius.knowledge.run_folder import newest_run, open_ledger
 
     folder = newest_run() if run is None else run
+    if run is None:
+        typer.echo(f"of {folder}, the newest run", err=True)
     return folder, open_ledger(folder)
 
 

@@ -102,9 +102,11 @@ def _find(config: Path | None, folder: Path | None, overrides: dict[str, Any]) -
 def _search(settings: Settings, where: Path, progress: Any) -> None:
     from vitruvius.cli.show import print_summary
     from vitruvius.config import build_session
-    from vitruvius.summary import summarise
+    from vitruvius.summary import summarise_session
 
     with build_session(settings, where, progress) as session:
         session.run(settings.evaluations)
         session.compare(settings.evaluations)
-    print_summary(summarise(where))
+        # Here, where the ledger is open: its password, if it has one, stands in no file.
+        summary = summarise_session(session.ledger, session.id, run=str(where))
+    print_summary(summary)

@@ -59,8 +59,10 @@ def _title(console: Console, text: str) -> None:
 
 
 def _best(summary: Summary, console: Console) -> None:
-    state = "" if summary.finished else ", not finished: call vitruvius run on this folder to go on"
-    _title(console, f"{summary.task} in {summary.run or 'memory'}{state}")
+    _title(console, f"{summary.task} in {summary.run or 'memory'}")
+    if not summary.finished:
+        again = f": `vitruvius run --run {summary.run}` goes on" if summary.run else ""
+        _line(console, f"not finished{again}")
     budget = f" of {summary.planned}" if summary.planned else ""
     _line(console, f"evaluations: {summary.counted}{budget} counted, {summary.paid} paid")
     if summary.failures:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from vitruvius.generator.space import SearchSpace
+
 app = typer.Typer(no_args_is_help=True)
+
+_AT_ONCE = 50_000  # architectures whose texts are made at a time
 
 
 @app.command("list")
@@ -16,8 +23,8 @@ def list_spaces() -> None:
 
     for name in space_names():
         space = get_space(name)
-        size = "endless" if space.size is None else f"{space.size:,}"
-        typer.echo(f"{name:<16} {size:>8} keys  {space.description}")
+        size = "countless" if space.size is None else f"{space.size:,}"
+        typer.echo(f"{name:<22} {size:>9} keys  {space.description}")
 
 
 @app.command("show")
@@ -27,18 +34,23 @@ def show_space(
         str | None, typer.Option("--architecture", "-a", help="Also show the architecture with this text.")
     ] = None,
 ) -> None:
-    """Decisions, operations and a drawing of an architecture (of the last one, if none is given)."""
+    """Decisions, operations and a drawing of an architecture (if none is given, of one of the space)."""
+    import numpy as np
+
     from vitruvius.generator.space import get_space
 
     space = get_space(name)
     if architecture is not None:
         chosen = space.parse(architecture)
+    elif space.size is None:
+        chosen = space.architectures(space.sample(1, np.random.default_rng(0)))[0]
     else:
         chosen = space.architectures(space.enumerate()[-1:])[0]
     typer.echo(f"{space.name}: {space.description}")
     typer.echo("\ndecisions")
+    width = max(len(decision.name) for decision in space.decisions)
     for decision in space.decisions:
-        typer.echo(f"  {decision.name:<8} {' '.join(decision.choices)}")
+        typer.echo(f"  {decision.name:<{width}}  {' '.join(decision.choices)}")
     typer.echo("\noperations")
     others = {ours: official for official, ours in space.aliases.items()}
     for operation in space.operations:
@@ -49,3 +61,63 @@ def show_space(
     typer.echo(f"\narchitecture {chosen.key}")
     for line in space.draw(chosen).splitlines():
         typer.echo(f"  {line}")
+
+
+@app.command("enumerate")
+def enumerate_space(
+    name: Annotated[str, typer.Argument(help="Name of the space.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Also write a Parquet file: key and id of every architecture."),
+    ] = None,
+) -> None:
+    """List the whole space: how many keys and identities, and what that took."""
+    import time
+
+    from vitruvius.errors import UserError
+    from vitruvius.generator.evaluation.columns import write_parts
+    from vitruvius.generator.space import get_space
+
+    space = get_space(name)
+    if out is not None and out.exists():
+        raise UserError(f"{str(out)!r} exists already: remove it, or name another file with --out.")
+    begin = time.perf_counter()
+    keys, ids = 0, set[str]()
+
+    def counted() -> Iterator[dict[str, list[str]]]:
+        nonlocal keys
+        for part in _parts(space):
+            keys += len(part["key"])
+            ids.update(part["id"])
+            yield part
+
+    if out is None:
+        for _ in counted():
+            pass
+    else:
+        write_parts(out, counted())
+    seconds = time.perf_counter() - begin
+    typer.echo(f"{space.name}: {keys:,} keys, {len(ids):,} ids, {seconds:.1f} s, {_peak():,.0f} MB at most")
+    if out is not None:
+        typer.echo(f"wrote {out}")
+
+
+def _parts(space: SearchSpace) -> Iterator[dict[str, list[str]]]:
+    """Keys and ids of the whole space, some at a time."""
+    rows = space.enumerate()
+    for start in range(0, len(rows), _AT_ONCE):
+        part = rows[start : start + _AT_ONCE]
+        yield {"key": space.keys(part), "id": space.ids(part)}
+
+
+def _peak() -> float:
+    """The most memory that this process has held so far, in MB."""
+    import resource
+    import sys
+
+    status = Path("/proc/self/status")
+    if status.exists():  # there `getrusage` also counts what the process held that started this one
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -13,15 +13,21 @@ app = typer.Typer(no_args_is_help=True)
 @app.command("import")
 def import_table(
     file: Annotated[
-        Path, typer.Argument(help="NAS-Bench-201-v1_1-*.pth, or NATS-tss-v1_0-* (file or folder).")
+        Path,
+        typer.Argument(
+            help="NAS-Bench-201-v1_1-*.pth, NATS-tss-v1_0-* (file or folder), or nasbench_*.tfrecord."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The table to write.")] = Path("nasbench201.parquet"),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The table to write; by default nasbench201 or 101.parquet.")
+    ] = None,
 ) -> None:
     """Turn an official benchmark file into a table, once; nothing in the file is executed."""
     from rich.console import Console
 
-    from vitruvius.generator.evaluation.importers import import_official
+    from vitruvius.generator.evaluation.importers import import_official, usual_name
 
+    out = out or Path(usual_name(file))
     with Console(stderr=True).status("reading") as status:
         count = import_official(file, out, lambda done: status.update(f"{done:,} architectures read"))
     typer.echo(f"wrote {count:,} architectures to {out}")

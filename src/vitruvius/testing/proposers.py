@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import UserError
+from vitruvius.generator.guide import CodeTree
 from vitruvius.generator.library import CodeModel
-from vitruvius.generator.proposers.base import Proposer, Request
+from vitruvius.generator.proposers.base import Guide, Proposer, Request
 
 
 class ProposerContract:
     """Tests that a proposer passes.
 
     Set `conditions` to False for a proposer that ignores the band and the temperature, `reloads` to
-    False where weights cannot be exchanged.
+    False where weights cannot be exchanged, `guides` to False where guides hold by position only.
 
     Example:
         class TestMine(ProposerContract):
@@ -32,14 +33,12 @@ class ProposerContract:
 
     conditions = True
     reloads = True
+    guides = True
 
-    def half(self, model: CodeModel) -> NDArray[np.bool_]:
-        """A mask that differs from position to position and that architectures of the space fit: (L, K)."""
-        codec = model.codec
-        rows = codec.encode(codec.space.sample(64, np.random.default_rng(3)))
-        allowed = np.zeros((codec.length, codec.codebook_size), dtype=bool)
-        allowed[np.arange(codec.length), rows[:32]] = True
-        return allowed
+    def some(self, model: CodeModel, wanted: NDArray[np.bool_] | NDArray[np.float64]) -> Guide:
+        """A guide towards some of as many fixed architectures, by how much each is wanted."""
+        rows = model.codec.space.sample(len(wanted), np.random.default_rng(3))
+        return CodeTree(model.codec.encode(rows), model.codec.codebook_size).guide(wanted)
 
     def test_name(self, proposer: Proposer) -> None:
         """It has a name."""
@@ -72,30 +71,42 @@ class ProposerContract:
         shared = {tuple(row) for row in first} & {tuple(row) for row in second}
         assert len(shared) < 20
 
-    def test_allowed_codes(self, proposer: Proposer, model: CodeModel) -> None:
-        """At each position only the codes allowed there, with and without a band."""
-        allowed = self.half(model)
-        for quantile in (None, 9):
-            draw = proposer.draw(Request(n=60, seed=2, quantile=quantile, allowed=allowed))
+    def test_guide(self, proposer: Proposer, model: CodeModel) -> None:
+        """Nothing but what is wanted, at any temperature, with and without a band."""
+        guide = self.some(model, np.arange(64) < 32)
+        for quantile, temperature in ((None, 1.0), (9, 1.0), (None, 2.0)):
+            draw = proposer.draw(Request(60, 2, temperature=temperature, quantile=quantile, guide=guide))
             assert len(draw.codes) + draw.unfinished == 60
             assert len(draw.codes) > 0
-            assert allowed[np.arange(model.codec.length), draw.codes].all()
+            if self.guides:
+                assert guide.weigh(draw.codes).all()
+            else:
+                assert guide.positions()[np.arange(model.codec.length), draw.codes].all()
 
-    def test_two_masks_after_each_other(self, proposer: Proposer, model: CodeModel) -> None:
-        """A mask holds for its own request only."""
-        allowed = self.half(model)
-        proposer.draw(Request(n=30, seed=2, allowed=allowed))
+    def test_two_guides_after_each_other(self, proposer: Proposer, model: CodeModel) -> None:
+        """A guide holds for its own request only."""
+        guide, other = (self.some(model, np.arange(64) % 2 == rest) for rest in (0, 1))
+        for one in (guide, other) if self.guides else ():
+            assert one.weigh(proposer.draw(Request(n=30, seed=2, guide=one)).codes).all()
         free = proposer.draw(Request(n=200, seed=2)).codes
-        assert not allowed[np.arange(model.codec.length), free].all()
+        assert not guide.positions()[np.arange(model.codec.length), free].all()
 
-    def test_one_code(self, proposer: Proposer, model: CodeModel) -> None:
-        """Where a mask leaves one sequence, it is drawn, if it is an architecture's."""
-        codec = model.codec
-        (row,) = codec.encode(codec.space.sample(1, np.random.default_rng(5)))
-        allowed = np.zeros((codec.length, codec.codebook_size), dtype=bool)
-        allowed[np.arange(codec.length), row] = True
-        draw = proposer.draw(Request(n=5, seed=0, allowed=allowed))
-        assert np.array_equal(draw.codes, np.repeat(row[None], 5, axis=0))
+    def test_more_and_less(self, proposer: Proposer, model: CodeModel) -> None:
+        """What is wanted five times as much is drawn several times as often."""
+        if not self.guides:
+            return
+        much = np.arange(512) % 2 == 0
+        for temperature in (1.0, 2.0):
+            guide = self.some(model, np.where(much, 1.0, 0.2))
+            codes = proposer.draw(Request(n=400, seed=3, guide=guide, temperature=temperature)).codes
+            often = guide.weigh(codes) > 0.5
+            assert 2.5 < often.sum() / (~often).sum() < 10
+
+    def test_one_sequence(self, proposer: Proposer, model: CodeModel) -> None:
+        """Where one sequence is wanted, it is drawn."""
+        guide = self.some(model, np.arange(64) == 7)
+        codes = proposer.draw(Request(n=5, seed=0, guide=guide)).codes
+        assert len(np.unique(codes, axis=0)) == 1 and guide.weigh(codes).all()
 
     def test_decodes_to_architectures(self, proposer: Proposer, model: CodeModel) -> None:
         """Nearly everything drawn from a trained model is an architecture."""
@@ -109,9 +120,8 @@ class ProposerContract:
         cold, hot = (proposer.draw(Request(n=100, seed=6, temperature=t)).codes for t in (0.05, 2.0))
         assert len(np.unique(cold, axis=0)) < len(np.unique(hot, axis=0))
 
-    def test_bad_requests(self, proposer: Proposer, model: CodeModel) -> None:
-        """Numbers out of range, masks of another shape and masks that leave nothing are refused."""
-        shape = (model.codec.length, model.codec.codebook_size)
+    def test_bad_requests(self, proposer: Proposer) -> None:
+        """Numbers out of range and guides for other codes are refused."""
         good = Request(n=2, seed=0)
         for change in (
             {"n": -1},
@@ -120,8 +130,7 @@ class ProposerContract:
             {"quantile": 10},
             {"quantile": -1},
             {"seed": -1},
-            {"allowed": np.ones((1, 1), dtype=bool)},
-            {"allowed": np.zeros(shape, dtype=bool)},
+            {"guide": CodeTree(np.zeros((1, 1), dtype=np.int16), 1).guide(np.ones(1))},
         ):
             try:
                 proposer.draw(dataclasses.replace(good, **change))

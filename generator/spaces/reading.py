@@ -1,0 +1,46 @@
+"""What all spaces do and say where they read the text of an architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vitruvius.errors import InvalidArchitectureError, unknown_name
+from vitruvius.generator.space import SearchSpace
+
+
+def shortened(text: str) -> str:
+    """The text for a message, cut where it is long."""
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def foreign(space: SearchSpace, text: str, shape: str) -> InvalidArchitectureError:
+    """The error for a text of another form; the caller raises it.
+
+    Args:
+        space: The space whose text it should be.
+        text: The text as given.
+        shape: What texts of the space look like.
+    """
+    return InvalidArchitectureError(
+        f"{shortened(text)!r} is no architecture of {space.name}: its text looks like {shape}."
+    )
+
+
+def operation_index(space: SearchSpace, word: str, text: str, official: Iterable[str]) -> int:
+    """Index in `space.operations` of an operation given by its name or an alias.
+
+    Args:
+        space: The space.
+        word: The name.
+        text: The text it stands in, for the message.
+        official: The names that a message lists.
+
+    Raises:
+        InvalidArchitectureError: The space has no such operation.
+    """
+    known = space.aliases.get(word, word)
+    if known not in space.operations:
+        raise InvalidArchitectureError(
+            f"In {shortened(text)!r}: {unknown_name('operation', shortened(word), official)}"
+        )
+    return space.operations.index(known)

@@ -1,0 +1,209 @@
+"""`vitruvius generator sample`: architectures by what they should be like."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vitruvius.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vitruvius.generator.codes import Codec
+    from vitruvius.generator.pool import Pool
+    from vitruvius.generator.space import SearchSpace
+    from vitruvius.knowledge.predicate import Predicate
+
+_SHARE = re.compile(r"top\s*(\d+(?:\.\d+)?)\s*%")
+_SUFFIXES = (".csv", ".jsonl")
+
+
+def sample(
+    space: Annotated[str, typer.Argument(help="Name of the space, as in `vitruvius spaces list`.")],
+    n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="Sequences to draw.")] = 10,
+    where: Annotated[
+        str | None, typer.Option(help='What should hold, for example "conv3x3 >= 2 and depth >= 3".')
+    ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(help="How good they should be, for example top10%, by what --run has measured."),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder whose measurements say what is good; these are not drawn.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write to this .jsonl or .csv file instead of printing.")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="uniform, ngram, transformers, vllm or vllm-server.")
+    ] = "transformers",
+    temperature: Annotated[float, typer.Option(help="Sampling temperature, above 0.")] = 1.0,
+    url: Annotated[str | None, typer.Option(help="For vllm-server: a server that runs already.")] = None,
+    draw_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the model's training.")] = 0,
+) -> None:
+    """Draw codes and print them with the architectures that they decode to."""
+    from vitruvius.generator.library import load_or_train
+    from vitruvius.generator.pool import fill_pool
+    from vitruvius.generator.proposers import Request, make_proposer
+    from vitruvius.generator.space import get_space
+
+    wish = _wish(get_space(space), where, score, run)
+    if out is not None and out.suffix not in _SUFFIXES:
+        raise UserError(f"--out {out} ends with {out.suffix!r}, but {' or '.join(_SUFFIXES)} is needed.")
+    model = load_or_train(wish.space, seed=seed, progress=lambda line: typer.echo(line, err=True))
+    guide = wish.guide(model.codec)
+    proposer = make_proposer(engine, model, url=url)
+    try:
+        request = Request(n=n, seed=draw_seed, temperature=temperature, guide=guide)
+        pool = fill_pool(proposer, model.codec, request, inside=wish.holds, known_ids=wish.known)
+    finally:
+        proposer.close()
+    _write(pool, model.codec, out)
+    for line in [*wish.lines(pool), pool.describe()]:
+        typer.echo(line, err=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What is asked for.
+
+    Attributes:
+        space: The space.
+        where: What should hold.
+        wanted: (N,) how much each of the space's `all_rows` is wanted; None wants all alike.
+        known: Ids that were measured.
+        notes: Sentences for the reader.
+    """
+
+    space: SearchSpace
+    where: Predicate | None
+    wanted: NDArray[np.float64] | None
+    known: frozenset[str]
+    notes: tuple[str, ...] = ()
+
+    def holds(self, choices: NDArray[np.int8]) -> NDArray[np.bool_]:
+        """Where the predicate holds, for rows (n, D): (n,)."""
+        import numpy as np
+
+        from vitruvius.knowledge.population import Population
+
+        if self.where is None:
+            return np.ones(len(choices), dtype=np.bool_)
+        return self.where.holds(Population(self.space, choices))
+
+    def guide(self, codec: Codec) -> Any:
+        """What leads there, None where all is wanted alike."""
+        from vitruvius.knowledge.steering import guide_towards
+
+        return None if self.wanted is None else guide_towards(codec, self.space, self.wanted)
+
+    def lines(self, pool: Pool) -> list[str]:
+        """What became of it."""
+        if self.where is None:
+            return list(self.notes)
+        valid = pool.asked - pool.unfinished - pool.invalid
+        share = (valid - pool.outside) / pool.asked
+        return [*self.notes, f"{share:.2%} of the draws satisfied {self.where.text()!r} before any rejection"]
+
+
+def _wish(space: SearchSpace, where: str | None, score: str | None, run: Path | None) -> _Wish:
+    """Read the options.
+
+    Raises:
+        UserError: One that cannot be read, that nothing satisfies, or that lacks another.
+    """
+    from vitruvius.knowledge.population import Population
+    from vitruvius.knowledge.predicate import Predicate
+    from vitruvius.knowledge.steering import all_rows
+
+    if score is not None and run is None:
+        raise UserError(
+            f"--score {score} needs measurements to tell what is good: name a run with --run FOLDER "
+            f"(`vitruvius run --task {space.name}/...` makes one)."
+        )
+    if run is not None and score is None:
+        raise UserError("--run says what is good, but nothing asks for it: give --score, for example top10%.")
+    if where is None and score is None:
+        return _Wish(space, None, None, frozenset())
+    wanted, notes, known = None, list[str](), frozenset[str]()
+    predicate = None if where is None else Predicate.parse(where).check(space, ())
+    if predicate is not None:
+        wanted = predicate.holds(Population(space, all_rows(space))).astype(float)
+        about = "" if space.size is not None else "about "
+        notes.append(f"{about}{wanted.mean():.2%} of {space.name} satisfies {predicate.text()!r}")
+        if not wanted.any():
+            raise UserError(f"Nothing in {space.name} satisfies {predicate.text()!r}: ask for less at once.")
+    if score is not None and run is not None:
+        good, known, note = _promising(space, _share(score), run)
+        notes.append(note)
+        wanted = good if wanted is None else wanted * good
+    return _Wish(space, predicate, wanted, known, tuple(notes))
+
+
+def _share(text: str) -> float:
+    """`top10%` as a number."""
+    found = _SHARE.fullmatch(text.strip())
+    share = float(found[1]) / 100 if found else 0.0
+    if not 0 < share < 1:
+        raise UserError(f"--score {text!r} cannot be read: it looks like top10% or top1%.")
+    return share
+
+
+def _promising(
+    space: SearchSpace, share: float, run: Path
+) -> tuple[NDArray[np.float64], frozenset[str], str]:
+    """How much each of the space's `all_rows` is wanted, the ids that were measured, and a note."""
+    import numpy as np
+
+    from vitruvius.agents.opening import session_id
+    from vitruvius.agents.posterior import predict
+    from vitruvius.knowledge.run_folder import open_ledger
+    from vitruvius.knowledge.steering import all_rows
+
+    with open_ledger(run) as ledger:
+        sessions = ledger.sessions()
+        if not sessions:
+            raise UserError(f"The ledger of {run} holds no session yet.")
+        record = next((one for one in sessions if one.id == session_id(run)), sessions[-1])
+        learned = [one.measurement for one in ledger.learned(record.id, record.task) if one.counted]
+    if record.task.split("/")[0] != space.name:
+        raise UserError(f"{run} measured {record.task}, which says nothing about {space.name}.")
+    scored = [one for one in learned if one.ok]
+    sign = 1.0 if record.settings.get("maximize", True) else -1.0
+    scores = sign * np.array([one.score for one in scored], dtype=np.float64)
+    rows = space.parse_many([one.key for one in scored])
+    known = frozenset(one.id for one in learned)
+    everything = all_rows(space)
+    wanted = predict(space, rows, scores, everything).wanted(share)
+    wanted[np.isin(np.array(space.ids(everything)), list(known))] = 0.0
+    told = f"{len(scored)} measurements of {record.task}"
+    note = f"the best {100 * share:g} % as far as {told} tell; these are left out"
+    return wanted, known, note
+
+
+def _write(pool: Pool, codec: Codec, out: Path | None) -> None:
+    """One architecture on each line: printed, or as a table in a file."""
+    from vitruvius.generator.codes import format_codes
+
+    space = codec.space
+    rows = zip(format_codes(pool.codes), space.keys(pool.choices), space.ids(pool.choices), strict=True)
+    if out is None:
+        for codes, key, _ in rows:
+            typer.echo(f"{codes:<{5 * codec.length}} {key}")
+        return
+    fields = ("codes", "architecture", "id")
+    with out.open("w", encoding="utf-8", newline="") as file:
+        if out.suffix == ".csv":
+            csv.writer(file).writerows([fields, *rows])
+        else:
+            file.writelines(json.dumps(dict(zip(fields, row, strict=True))) + "\n" for row in rows)
+    typer.echo(f"{len(pool.choices)} architectures written to {out}", err=True)

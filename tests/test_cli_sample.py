@@ -1,0 +1,117 @@
+"""`vitruvius generator sample`: what is asked for is what comes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from vitruvius.cli.generator import app
+from vitruvius.errors import InvalidPredicateError, UnknownNameError, UserError
+from vitruvius.generator import library
+from vitruvius.generator.evaluation.task import Measurement, Status
+from vitruvius.generator.library import CodeModel
+from vitruvius.generator.space import get_space
+from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.predicate import Predicate
+from vitruvius.knowledge.run_folder import LEDGER_FILE
+
+SPACE = get_space("nasbench201")
+
+
+@pytest.fixture(autouse=True)
+def _trained(code_model: CodeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained(*_: Any, **__: Any) -> CodeModel:
+        return code_model
+
+    monkeypatch.setattr(library, "load_or_train", trained)
+
+
+def call(*arguments: str) -> Result:
+    """Run the command; errors of ours come out as they are."""
+    result = CliRunner().invoke(app, ["sample", *arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with 40 measurements, where 3x3 convolutions are what counts; smaller is better."""
+    folder = tmp_path_factory.mktemp("run")
+    rows = SPACE.sample(40, np.random.default_rng(0))
+    with Ledger(folder / LEDGER_FILE) as ledger:
+        ledger.start_session("s", task="nasbench201/mine", seed=0, settings={"maximize": False}, labels=[])
+        for row, architecture in zip(rows, SPACE.architectures(rows), strict=True):
+            error = 10.0 - int((row == 3).sum())
+            facts = {"space": "nasbench201", "task": "nasbench201/mine", "status": Status.OK, "score": error}
+            found = Measurement(key=architecture.key, id=architecture.id, **facts)
+            ledger.record(found, session="s", batch=0, share="initial")
+    return folder
+
+
+@pytest.mark.parametrize("engine", ["ngram", "uniform", "transformers"])
+def test_where(engine: str) -> None:
+    """Every draw satisfies the predicate before anything is rejected."""
+    text = "conv3x3 >= 2 and depth >= 3"
+    result = call("nasbench201", "-n", "40", "--engine", engine, "--where", text)
+    keys = [line[line.index("|") :] for line in result.stdout.splitlines()]
+    assert len(keys) > 10
+    assert all(Predicate.parse(text).holds_one(SPACE.parse(key)) for key in keys)
+    assert "100.00% of the draws satisfied" in result.stderr
+    assert re.search(r"^\d+\.\d+% of nasbench201 satisfies", result.stderr, re.MULTILINE)
+
+
+def test_score(run: Path, tmp_path: Path) -> None:
+    """What is asked for by score has what the measurements show to be good, and is new."""
+    out = tmp_path / "best.jsonl"
+    score = ("--score", "top10%", "--run", str(run))
+    call("nasbench201", "-n", "60", "--engine", "ngram", *score, "--out", str(out))
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(rows) > 20 and set(rows[0]) == {"codes", "architecture", "id"}
+    choices = SPACE.parse_many([row["architecture"] for row in rows])
+    assert (choices == 3).sum(axis=1).mean() > 2.5  # 1.2 of 6 where nothing is asked for
+    with Ledger(run / LEDGER_FILE) as ledger:
+        known = {learned.measurement.id for learned in ledger.learned("s")}
+    assert not known & {row["id"] for row in rows}
+
+
+def test_both_as_a_table(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "both.csv"
+    wish = ("--score", "top 20%", "--run", str(run), "--where", "skip >= 2")
+    result = call("nasbench201", "-n", "30", "--engine", "ngram", *wish, "--out", str(out))
+    with out.open(newline="") as file:
+        choices = SPACE.parse_many([row["architecture"] for row in csv.DictReader(file)])
+    assert ((choices == SPACE.operations.index("skip")).sum(axis=1) >= 2).all()
+    assert f"{len(choices)} architectures written" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        (("--score", "top10%"), UserError, "name a run with --run"),
+        (("--run", "somewhere"), UserError, "give --score"),
+        (("--score", "best", "--run", "somewhere"), UserError, "looks like top10%"),
+        (("--score", "top100%", "--run", "somewhere"), UserError, "looks like top10%"),
+        (("--score", "top1%", "--run", "nowhere"), UserError, "is no run folder"),
+        (("--where", "conv3x3 >= 7"), UserError, "Nothing in nasbench201 satisfies"),
+        (("--where", "conv3x3 >"), InvalidPredicateError, "cannot be read"),
+        (("--where", "conv7x7 >= 1"), UnknownNameError, "conv7x7"),
+        (("--where", "params < 1M"), UnknownNameError, "params"),
+        (("--out", "some.txt"), UserError, ".csv or .jsonl"),
+    ],
+)
+def test_wrong_wishes(arguments: tuple[str, ...], error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=re.escape(said)):
+        call("nasbench201", *arguments)
+
+
+def test_a_run_on_another_space(run: Path) -> None:
+    with pytest.raises(UserError, match="says nothing about nasbench-graph"):
+        call("nasbench-graph", "--score", "top10%", "--run", str(run))
