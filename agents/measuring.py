@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from vitruvius.agents.candidates import Batch
@@ -77,13 +78,28 @@ def check_failures(journal: Journal, evaluations: int) -> None:
         )
 
 
+def _finite(score: object) -> float:
+    """The score as a plain number; those of NumPy and torch are numbers too.
+
+    Raises:
+        UserError: It is no finite number.
+    """
+    try:
+        number = float("nan") if isinstance(score, str | bytes | bool) else float(score)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not math.isfinite(number):
+        raise UserError(f"The score {score!r} is not a finite number: tell None for a failed evaluation.")
+    return number
+
+
 def told(
     task: Task, architecture: Architecture, score: float | Measurement | None, reason: str
 ) -> Measurement:
     """A measurement from what somebody reports.
 
     Raises:
-        UserError: The architecture is of another space, or the score is not finite.
+        UserError: The architecture is of another space, or the score is no finite number.
     """
     if architecture.space.name != task.space.name:
         raise UserError(
@@ -91,8 +107,8 @@ def told(
         )
     if isinstance(score, Measurement):
         return score
-    if score is not None and not abs(score) < float("inf"):
-        raise UserError(f"The score {score} is not a finite number: tell None for a failed evaluation.")
+    if score is not None:
+        score = _finite(score)
     bench = task.bench
     return Measurement(
         space=task.space.name,

@@ -2,8 +2,8 @@ r"""One model for several spaces against one for each: a shared codebook, a shar
 
     VITRUVIUS_TABLES=FOLDER python benchmarks/joint.py --seeds 3 --work runs/generator
 
-Reconstruction of held-out ids, validity and uniqueness by space (drawn from the shared model by looking ahead
-to the space), and transfer: does what was measured in one space help in another with 50 labels? Models are
+Reconstruction of held-out ids, validity and uniqueness by space (the shared model held to the codes of that
+space), and transfer: does what was measured in one space help in another with 50 labels? Models are
 fine-tuned on tenths of the labels and asked for the best tenth; what counts is the mean true rank of the
 first new architectures. The last line printed is one JSON object; figures are [mean, low, high] over training
 seeds (Student, 95 %). Models stay in the work folder, which `generator.py` may share.
@@ -26,8 +26,8 @@ from _union import UnionSpace
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.corpus_training import LanguageModelSettings
 from vitruvius.generator.evaluation.task import Task
-from vitruvius.generator.guide import CodeTree
 from vitruvius.generator.language_model import finetune
+from vitruvius.generator.position_masks import PositionMasks
 from vitruvius.generator.proposers.base import Request
 from vitruvius.generator.proposers.transformers import TransformersProposer
 from vitruvius.generator.quality import reference_for
@@ -84,14 +84,15 @@ class Joint:
         request = Request(self.options.draws, self.seed)
         free = self.space.strict(codec.decode(proposer.draw(request).codes))
         found: Found = {"unguided strict": float(free.mean())}
-        tree = CodeTree(codec.encode(self.rows), codec.codebook_size)
         for member, space in enumerate(self.space.members):
-            wanted = tree.guide(self.rows[:, 0] == member)
-            rows = codec.decode(proposer.draw(Request(self.options.draws, self.seed, guide=wanted)).codes)
+            request = Request(self.options.draws, self.seed, guide=self._only(codec, member))
+            rows = codec.decode(proposer.draw(request).codes)
             here = rows[rows[:, 0] == member]
             reference = reference_for(space)
             single, own = self._single_model(space)
-            alone = single.decode(TransformersProposer(single, own).draw(request).codes)
+            alone = single.decode(
+                TransformersProposer(single, own).draw(Request(self.options.draws, self.seed)).codes
+            )
             found[space.name] = {
                 "shared": _kept(reference.figures(self.space.lower(member, here), self.options.draws)),
                 "single": _kept(reference.figures(alone, self.options.draws)),
@@ -114,8 +115,7 @@ class Joint:
         tenths = np.concatenate([np.repeat(_tenths(target, few), 4), _tenths(source, many)])
         say(f"{target.task.name} from {source.task.name}, labels {draw}")
         member = self._member(target.space)
-        tree = CodeTree(codec.encode(self.rows), codec.codebook_size)
-        guide = tree.guide(self.rows[:, 0] == member)
+        guide = self._only(codec, member)
         name = f"{source.task.name}-{target.task.name}-{self.seed}-{draw}".replace("/", "_")
         out = self.options.work / "transfer" / name
 
@@ -134,6 +134,10 @@ class Joint:
             "shared, target labels": rank(codec, checkpoint, lifted, _tenths(target, few), True),
             "shared, with the source": rank(codec, checkpoint, both, tenths, True),
         }
+
+    def _only(self, codec: Codec, member: int) -> PositionMasks:
+        """Holds each position, above all the first, to codes that architectures of one space have there."""
+        return PositionMasks(codec.encode(self.rows[self.rows[:, 0] == member]), codec.codebook_size)
 
     def _lift(self, truth: Truth, places: Any) -> Choices:
         return self.space.lift(self._member(truth.space), truth.rows[places])

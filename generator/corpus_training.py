@@ -49,7 +49,7 @@ class LanguageModelSettings:
     steps: int = 300
     batch: int = 128
     large: int = 100_000
-    passes: float = 2.4
+    passes: float = 1.2
     rate: float = 3e-3
     enough: float = 0.002
     sample: int = 200_000

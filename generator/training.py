@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -124,8 +125,9 @@ def sizes_for(space: SearchSpace, rows: Choices) -> Sizes:
     """Sizes that fit a space.
 
     The codebook gets a vector for everything that a node can be by itself (which node, which label,
-    which predecessors), rounded up to a power of two between 64 and 512: with fewer, one code would
-    have to mean different things; with many more, codes would repeat what other codes say.
+    which predecessors), and a tenth more, in steps of 64 up to 512. With fewer, one code would have to
+    mean different things. With many more there are synonyms, between which the rest of the architecture
+    decides: nothing that the decoder needs, but a language model has to learn it.
     """
     graphs = space.graphs(rows[:: max(1, len(rows) // 20_000)])
     nodes = graphs.labels.shape[1]
@@ -134,7 +136,7 @@ def sizes_for(space: SearchSpace, rows: Choices) -> Sizes:
     for node in code_nodes:
         view = np.column_stack([graphs.labels[:, node], graphs.adjacency[:, :, node]])
         kinds += len(np.unique(view, axis=0))
-    codes = min(512, max(64, 1 << (kinds - 1).bit_length()))
+    codes = min(512, 64 * math.ceil(1.1 * kinds / 64))
     cardinalities = tuple(int(count) for count in space.cardinalities)
     return Sizes(len(space.operations), nodes, cardinalities, code_nodes, codes=codes)
 

@@ -72,4 +72,4 @@ def test_plan_grows_with_the_corpus() -> None:
     settings = LanguageModelSettings()
     assert settings.plan(15_625) == (300, 128)
     steps, batch = settings.plan(423_624)
-    assert batch == 512 and abs(steps * batch - 2.4 * 423_624) < batch
+    assert batch == 512 and abs(steps * batch - 1.2 * 423_624) < batch

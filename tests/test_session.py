@@ -192,8 +192,9 @@ def test_ask_and_tell(cora: Task) -> None:
                 session.tell(architecture, score)
         assert len(session.curve()) == 13
         assert session.best().measurement.score == max(m.score or 0 for m in session.curve())
-        with pytest.raises(UserError, match="not a finite number"):
-            session.tell(asked[0], float("nan"))
+        for wrong in (float("nan"), "0.5", [0.5], True):
+            with pytest.raises(UserError, match="not a finite number"):
+                session.tell(asked[0], wrong)  # pyright: ignore[reportArgumentType]
         with pytest.raises(UserError, match=r"session\.ask"):
             session.run(20)
 
