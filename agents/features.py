@@ -86,7 +86,7 @@ def _chains(graphs: Graphs, base: int) -> NDArray[np.int64]:
 
 def _most_paths(graphs: Graphs) -> int:
     """How many paths lead from input to output where any of the graphs has an edge."""
-    joined = graphs.adjacency.any(axis=0)
+    joined = np.asarray(graphs.adjacency.any(axis=0))  # (V, V)
     ways = (graphs.labels == INPUT).any(axis=0).astype(np.int64)
     for node in range(len(ways)):
         ways[node] += ways[:node] @ joined[:node, node]

@@ -57,7 +57,9 @@ class Posterior:
             return float(ndtr((self.mean - threshold) / self.std).mean()) - share
 
         low, high = (float(f(self.mean + sign * 10 * self.std)) for f, sign in ((np.min, -1), (np.max, 1)))
-        return ndtr((self.mean - float(brentq(excess, low, high))) / self.std)
+        threshold = brentq(excess, low, high)
+        assert isinstance(threshold, float)  # else it was asked for more than the root
+        return ndtr((self.mean - threshold) / self.std)
 
     def wanted(self, share: float, sharpness: float = SHARPNESS) -> Array:
         """How much each is wanted by who asks for the best `share`: (n,), 1 for the likeliest.

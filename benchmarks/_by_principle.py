@@ -63,6 +63,12 @@ def choose(space: SearchSpace, singles: int, pairs: int, seed: int) -> list[tupl
     return chosen + [spread[i] for i in rng.permutation(len(spread))[:pairs]]
 
 
+def named(space: SearchSpace, wished: list[str]) -> list[tuple[str, Mask]]:
+    """Predicates that somebody wrote, as `choose` returns them."""
+    population = Population(space, all_rows(space))
+    return [(text, Predicate.parse(text).holds(population)) for text in wished]
+
+
 @dataclass(frozen=True)
 class Trial:
     """One predicate on one model, with one engine."""

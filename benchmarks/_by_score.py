@@ -42,6 +42,7 @@ class Truth:
         scores: (N,) what measuring each would return, larger is better.
         ranks: (N,) mid-rank quantile of each, 1 is best.
         classes: (N,) number of each one's id.
+        posteriors: Predictions by number of labels and seed, once made.
     """
 
     def __init__(self, task: Task) -> None:
@@ -54,6 +55,7 @@ class Truth:
         self.ranks: Scores = (below + upto) / (2.0 * len(ordered))
         self.classes = self.space.classes(self.rows)
         numbers = self.space.numbers(self.rows)
+        self.posteriors: dict[tuple[int, int], Posterior] = {}
         self._order = np.argsort(numbers)
         self._numbers = numbers[self._order]
 
@@ -86,9 +88,12 @@ class Trial:
 
     @cached_property
     def posterior(self) -> Posterior:
-        """The product's Gaussian process, fitted to the labels."""
+        """The product's Gaussian process, fitted to the labels; kept for the next share that is asked for."""
         truth, known = self.truth, self.labelled
-        return predict(truth.space, truth.rows[known], truth.scores[known], truth.rows, seed=self.seed)
+        if (key := (len(known), self.seed)) not in truth.posteriors:
+            found = predict(truth.space, truth.rows[known], truth.scores[known], truth.rows, seed=self.seed)
+            truth.posteriors[key] = found
+        return truth.posteriors[key]
 
     @cached_property
     def plain(self) -> Scores:
@@ -101,13 +106,16 @@ class Trial:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a length scale at its bound
             fitted = GaussianProcessRegressor(kernel, random_state=0).fit(hot[known][few], targets[few])
-            whole = GaussianProcessRegressor(fitted.kernel_, optimizer=None).fit(hot[known], targets)
-            return np.concatenate([whole.predict(part) for part in np.array_split(hot, 1 + len(hot) // 2000)])
+            whole = GaussianProcessRegressor(fitted.kernel_, optimizer=None)  # pyright: ignore[reportArgumentType]
+            whole.fit(hot[known], targets)
+            parts = [whole.predict(part) for part in np.array_split(hot, 1 + len(hot) // 2000)]
+            return np.asarray(np.concatenate(parts), dtype=np.float64)
 
     def uniform(self) -> Places:
-        """The control's draws."""
-        rng = np.random.default_rng([self.seed, 7])
-        return self.truth.new(rng.integers(len(self.truth.rows), size=self.draws), self.labelled)
+        """The control's draws: from what is not labelled, so that it wastes as few as the guide does."""
+        truth, rng = self.truth, np.random.default_rng([self.seed, 7])
+        left = np.flatnonzero(~np.isin(truth.classes, truth.classes[self.labelled]))
+        return truth.new(rng.choice(left, size=self.draws), self.labelled)
 
     def guided(
         self, share: float, sharpness: float, proposer: Proposer | None, band: int | None = None
@@ -128,8 +136,8 @@ class Trial:
         tenths = np.argsort(np.argsort(scores, kind="stable"), kind="stable") * 10 // len(scores)
         codes = codec.encode(truth.rows[places])
         out = self.folder / f"{truth.task.dataset}-{len(self.labelled)}-{self.seed}-{pseudo}"
-        steps = {"steps": 300} if pseudo else {}
-        checkpoint = finetune(self.model.language_model, codes, tenths, out, seed=self.seed, **steps)
+        steps = 300 if pseudo else 100
+        checkpoint = finetune(self.model.language_model, codes, tenths, out, seed=self.seed, steps=steps)
         return TransformersProposer(codec, checkpoint)
 
     def banded(self, proposer: Proposer) -> Places:

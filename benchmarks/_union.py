@@ -94,8 +94,8 @@ class UnionSpace(SearchSpace):
             count = graphs.labels.shape[1]
             table = np.array([*(2 + self.operations.index(name) for name in space.operations), ABSENT])
             inner = graphs.labels[:, 1:-1]
-            labels[np.ix_(here, range(2, count))] = table[np.where(inner == ABSENT, -1, inner - 2)]
-            place = [0, *range(2, count), self.frame - 1]
+            labels[np.ix_(here, np.arange(2, count))] = table[np.where(inner == ABSENT, -1, inner - 2)]
+            place = np.array([0, *range(2, count), self.frame - 1])
             adjacency[np.ix_(here, place, place)] = graphs.adjacency
         return Graphs(labels, adjacency)
 

@@ -54,7 +54,7 @@ def main() -> None:
     results: dict[str, Any] = {"principle": {}, "score": {}}
     settings = {
         "spaces": given.spaces, "tasks": given.tasks, "draws": given.draws, "kept_draws": given.score_draws,
-        "predicates": given.predicates, "labels": given.labels, "sharpness": given.sharpness,
+        "predicates": given.where or given.predicates, "labels": given.labels, "sharpness": given.sharpness,
         "engine": given.engine,
     }  # fmt: skip
     try:
@@ -78,6 +78,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--draws", type=int, default=10_000, help="by principle")
     parser.add_argument("--predicates", type=int, default=4, help="so many single ones and so many pairs")
+    parser.add_argument(
+        "--where", action="append", help="by principle: this predicate instead; repeat for more"
+    )
     parser.add_argument("--score-draws", type=int, default=200, help="by score")
     parser.add_argument("--labels", default="100,500,5000", help="labelled architectures")
     parser.add_argument("--sharpness", default="1,2,4,8", help="powers of the chance, by score")
@@ -137,7 +140,13 @@ def by_principle(given: argparse.Namespace, name: str, models: Models, once: Onc
     model = models.of(name)
     proposer = make_proposer(given.engine, model)
     trials: list[dict[str, Any]] = []
-    for text, mask in _by_principle.choose(model.codec.space, given.predicates, given.predicates, seed=0):
+    space = model.codec.space
+    chosen = (
+        _by_principle.named(space, given.where)
+        if given.where
+        else _by_principle.choose(space, given.predicates, given.predicates, seed=0)
+    )
+    for text, mask in chosen:
         what = {
             "space": name,
             "where": text,
@@ -157,7 +166,7 @@ def by_score(given: argparse.Namespace, name: str, models: Models, once: Once) -
     proposer = make_proposer(given.engine, model)
     found: dict[str, Any] = {}
     for count in (int(text) for text in given.labels.split(",")):
-        if count > 0.6 * len(np.unique(truth.classes)):
+        if count > 0.8 * len(np.unique(truth.classes)):
             _say(f"{name} has {len(np.unique(truth.classes))} ids: too few to label {count} and find others")
             continue
         for share in (0.1, 0.01):

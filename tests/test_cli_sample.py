@@ -50,8 +50,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ledger.start_session("s", task="nasbench201/mine", seed=0, settings={"maximize": False}, labels=[])
         for row, architecture in zip(rows, SPACE.architectures(rows), strict=True):
             error = 10.0 - int((row == 3).sum())
-            facts = {"space": "nasbench201", "task": "nasbench201/mine", "status": Status.OK, "score": error}
-            found = Measurement(key=architecture.key, id=architecture.id, **facts)
+            key, identity = architecture.key, architecture.id
+            found = Measurement("nasbench201", "nasbench201/mine", key, identity, Status.OK, error)
             ledger.record(found, session="s", batch=0, share="initial")
     return folder
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -139,19 +137,3 @@ def test_predictions_tell_the_best_apart() -> None:
     for share in (0.0, 1.0):
         with pytest.raises(UserError, match="above 0 %"):
             Posterior(np.zeros(3), np.ones(3)).chance(share)
-
-
-def test_control_benchmark_parts() -> None:
-    """The benchmark's predicates hold for a tenth of the space; its judge keeps distinct new ids only."""
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-    try:
-        from _by_principle import SHARES, choose, interval
-    finally:
-        sys.path.pop(0)
-    chosen = choose(SPACE, 2, 2, seed=0)
-    assert len(chosen) == 4 and sum(" and " in text for text, _ in chosen) == 2
-    assert all(SHARES[0] <= mask.mean() <= SHARES[1] for _, mask in chosen)
-    found = interval(np.array([1.0, 2.0, 3.0]))
-    assert found["low"] <= found["mean"] == 2.0 <= found["high"]

