@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from vitruvius.errors import UserError
 from vitruvius.generator.proposers.base import Codes, Guide
 
+FAINT = 1e-12
+"""What is wanted less than this is not wanted: no draw would come there, and its share would vanish."""
+
 
 class CodeTree:
     """The prefixes of many code sequences, numbered level by level; makes guides within milliseconds.
@@ -177,6 +180,7 @@ def checked(wanted: NDArray[Any], rows: int) -> NDArray[np.float64]:
         )
     if not ((weights >= 0) & (weights <= 1)).all():
         raise UserError("How much an architecture is wanted is a number from 0 to 1.")
+    weights = np.where(weights < FAINT, 0.0, weights)
     if not weights.any():
         raise UserError("No architecture is wanted: nothing can be drawn. Ask for less at once.")
     return weights

@@ -49,7 +49,7 @@ def guide_towards(
 ) -> Guide:
     """The guide towards some architectures of a space.
 
-    Exact where the space can be enumerated; else learned from a sample, within seconds.
+    Exact where the space can be enumerated; else learned from a sample, within half a minute.
 
     Args:
         codec: Names the architectures.

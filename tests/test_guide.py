@@ -85,6 +85,14 @@ def test_what_is_wanted_is_checked() -> None:
         tree.guide(np.ones(3)).look(np.array([[3]]))
 
 
+def test_what_is_hardly_wanted_is_not_wanted() -> None:
+    """Numbers too small to be added up lead nowhere, without a warning."""
+    codes = np.array([[0, 0], [0, 1], [1, 0]], dtype=np.int16)
+    guide = CodeTree(codes, 2).guide(np.array([1.0, 5e-324, 1e-300]))
+    assert guide.weigh(codes).tolist() == [1.0, 0.0, 0.0]
+    assert np.isneginf(guide.look(np.empty((1, 0), dtype=np.int64))[0, 1])
+
+
 def test_a_learned_guide_knows_what_a_tree_over_the_sample_cannot() -> None:
     """A count over ten codes: 20,000 sequences show next to nothing of 8^10."""
     rng = np.random.default_rng(0)
