@@ -25,6 +25,9 @@ SMALL_LIMIT = 4
 """A tiny model gets less to read and writes fewer principles: on a CPU each takes seconds."""
 REPAIRABLE = frozenset({"not JSON", "cut off", "wrong schema", "bad predicate", "unknown name", "tautology"})
 
+SERVED_HERE = 600.0
+"""Seconds for a reflection of a model that this machine serves: it costs nothing, and a busy CPU is slow."""
+
 
 class LanguageReasoner:
     """Proposes principles by asking a language model with the templates `principles` and `repair`.
@@ -67,7 +70,8 @@ class LanguageReasoner:
             if self._templates[name].reply != "principles":
                 template = self._templates[name]
                 raise TemplateError(f"{template.path}, line 1: reply must be 'principles' for this template.")
-        self._limits = limits or Limits()
+        served_here = isinstance(model, str) and model.startswith("vllm:")
+        self._limits = limits or (Limits(seconds=SERVED_HERE) if served_here else Limits())
         if isinstance(model, str):
             model = chat_model(
                 model,
