@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -230,8 +232,26 @@ def _prepare_file(path: Path, mounts: str | None) -> None:
 def _configure(connection: Any, _record: object) -> None:
     """Settings of each new SQLite connection."""
     connection.isolation_level = None  # transactions are begun by `_begin`, not by the driver's own guess
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    _write_ahead(connection)
+    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _write_ahead(connection: Any) -> None:
+    """Keep a write-ahead log.
+
+    While several processes open a new ledger, the change to it fails at once instead of waiting
+    (https://www.sqlite.org/c3ref/busy_handler.html: not every lock asks the busy handler): we wait.
+    """
+    give_up = time.monotonic() + WAIT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+            return
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
 
 
 def _begin(connection: Connection) -> None:

@@ -12,7 +12,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -226,6 +228,26 @@ for n in range(start, 100_000):
                 (n, f"k{n}") for n in range(len(learned))
             ]
             reported = len(learned) - 1
+
+    def test_opened_while_another_makes_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "ledger.db"
+        other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")  # SQLite refuses the write-ahead log at once while this is held
+        release = threading.Timer(0.3, other.rollback)
+        release.start()
+        started = time.monotonic()
+        Database(path).close()
+        assert time.monotonic() - started >= 0.25
+        release.join()
+        other.close()
+
+    def test_opened_by_many_at_one_moment(self, tmp_path: Path) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            for n in range(10):
+                databases = list(pool.map(Database, [tmp_path / f"{n}.db"] * 8))
+                assert len({database.id for database in databases}) == 1
+                for database in databases:
+                    database.close()
 
     def test_two_writers(self, tmp_path: Path) -> None:
         code = """

@@ -123,6 +123,15 @@ def test_a_stuck_child_is_killed_with_its_children_and_replaced(notes: Path):
     limited.close()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own answer to SIGINT, also where the suite was started in the background with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_keeps_what_was_measured_and_kills_what_trains(notes: Path):
     interrupted = bench(notes)
     notes.unlink(missing_ok=True)
