@@ -2,7 +2,7 @@
 
 - `arch2vec` (Yan et al., NeurIPS 2020, arXiv 2006.06936): variational GIN on operations and A + A^T, 16
   numbers for each node, operations by a linear layer, edges by sigmoid(Z Z^T). Kept from the authors' code:
-  binary cross-entropy for operations too, the diagonal in the loss of edges, std = exp(logvar).
+  binary cross-entropy for operations too, edges above the diagonal only, std = exp(logvar).
 - `gvae` (CR-LSO, Rao et al., arXiv 2211.05950): message passing, sum pooling, 16 numbers for the whole graph,
   a decoder that says each decision; noise scaled by 0.01, KL by 0.005. Its convex network is left out.
 
@@ -65,7 +65,8 @@ class Arch2Vec(nn.Module):
         mean, spread = self.encode(features, adjacency)
         z = F.dropout(mean + spread.exp() * torch.randn_like(mean), 0.3, self.training)
         found = F.binary_cross_entropy_with_logits(self.operations(z), features)
-        found = found + F.binary_cross_entropy_with_logits(z @ z.mT, adjacency)
+        edges = F.binary_cross_entropy_with_logits(z @ z.mT, adjacency, reduction="none")
+        found = found + edges.triu(1).mean()  # each edge once, no node to itself; all places in the mean
         divergence = -0.5 * (1 + 2 * spread - mean.square() - (2 * spread).exp()).sum(-1).mean()
         return found + divergence / mean.shape[0] / mean.shape[1]
 

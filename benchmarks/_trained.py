@@ -54,8 +54,7 @@ class Work:
         """The codec of a representation, and its metrics on what it was not trained on."""
         if representation == "decisions":
             return DecisionCodec(self.space), {}
-        what = {"codec": True, "seed": seed, "fraction": fraction}
-        folder = self._place(what)
+        folder = self._place({"codec": True, "seed": seed, "fraction": fraction}, language=False)
         if not (folder / "metrics.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
             codec, metrics = train_codec(
@@ -119,15 +118,13 @@ class Work:
             done.write_text(json.dumps({"checkpoint": name, "seconds": seconds}), encoding="utf-8")
         return folder / json.loads(done.read_text(encoding="utf-8"))["checkpoint"]
 
-    def _place(self, what: dict[str, Any]) -> Path:
-        return self.folder / "models" / settings_hash(self._full(what))
+    def _place(self, what: dict[str, Any], *, language: bool = True) -> Path:
+        return self.folder / "models" / settings_hash(self._full(what, language=language))
 
-    def _full(self, what: dict[str, Any]) -> dict[str, Any]:
-        """With everything that all parts depend on."""
-        return {
-            **what, "space": self.space.name,
-            "codec_settings": repr(self.codec_settings), "language": repr(self.language_settings),
-        }  # fmt: skip
+    def _full(self, what: dict[str, Any], *, language: bool = True) -> dict[str, Any]:
+        """With everything that it depends on; a codec does not depend on the language model's settings."""
+        full = {**what, "space": self.space.name, "codec_settings": repr(self.codec_settings)}
+        return full | ({"language": repr(self.language_settings)} if language else {})
 
 
 def say(line: str) -> None:

@@ -73,11 +73,11 @@ class Benchmark:
         return self.work.once({"what": "codec", "seed": seed, "fraction": fraction}, compute)
 
     def prior(
-        self, name: str, kind: str, seed: int, fraction: float, temperature: float = 1.0, masked: bool = False
+        self, name: str, kind: str, seed: int, fraction: float, temperature: float = 1.0, masks: str = ""
     ) -> Found:
         """One prior on codes or decisions: figures of its draws, and nats of what it was not trained on."""
         what: Found = {"what": "prior", "prior": name, "kind": kind, "seed": seed, "fraction": fraction}
-        what |= {"masked": masked, "temperature": temperature} | self._effort(name)
+        what |= {"masks": masks, "temperature": temperature} | self._effort(name)
 
         def compute() -> Found:
             say(f"{name} on {kind}, seed {seed}, {fraction:.0%} of the ids, temperature {temperature}")
@@ -85,7 +85,9 @@ class Benchmark:
             codec, _ = self.work.codec(kind, seed, fraction)
             checkpoint = self._checkpoint(name, codec, rows, seed)
             prior = make_prior(name, codec, checkpoint)
-            guide = PositionMasks(codec.encode(rows), codec.codebook_size) if masked else None
+            guide = None
+            if masks:
+                guide = PositionMasks(codec.encode(rows), codec.codebook_size, pairs=masks == "pairs")
             request = Request(what["draws"], seed, temperature, guide=guide)
             found: Found = dict(measure(prior.draw, codec, request, self.reference(seed, fraction)))
             judged = self._some(rest if len(rest) else rows, JUDGED, seed)
@@ -180,7 +182,7 @@ class Benchmark:
 def run(bench: Benchmark) -> Found:
     """Everything that the options ask for, as intervals over seeds."""
     options, space, seeds = bench.options, bench.space, range(bench.options.seeds)
-    lowest = min(options.prior_fraction)  # shows uniqueness and novelty at once
+    lowest = min(options.prior_fraction, default=1.0)  # shows uniqueness and novelty at once
     results: Found = {"space": space.name, "generated": generated(space)}
     if space.size is not None:
         results["ideal_nats"] = round(math.log(space.size), 3)
@@ -214,8 +216,11 @@ def _priors(bench: Benchmark, fraction: float) -> Found:
         for kind in options.representations
     }
     if "transformer" in options.priors and "codes" in found:
-        masked = [bench.prior("transformer", "codes", s, fraction, masked=True) for s in range(options.seeds)]
-        found["codes"]["transformer, masked"] = summarise(masked)
+        for masks in ("positions", "pairs"):
+            masked = [
+                bench.prior("transformer", "codes", s, fraction, masks=masks) for s in range(options.seeds)
+            ]
+            found["codes"][f"transformer, masked {masks}"] = summarise(masked)
     return found
 
 

@@ -122,7 +122,7 @@ def train_language_model(
     resumable = Resumable(folder / ".training", signature)
     figures = fit(
         model, lesson, steps, settings.rate, progress, "code language model",
-        codes=vocabulary.codes, enough=settings.enough, resumable=resumable,
+        matrix_rate=settings.matrix_rate, codes=vocabulary.codes, enough=settings.enough, resumable=resumable,
     )  # fmt: skip
     open_bands(model, vocabulary)
     card = {"codec": codec.hash, "space": codec.space.name, "seed": seed, "labels": [], "metrics": figures}

@@ -41,7 +41,8 @@ def test_small_run_then_resume(tmp_path: Path) -> None:
     assert record["benchmark"] == "generator" and record["seeds"] == [0]
     results: dict[str, Any] = record["results"]
     assert set(results["priors"]["0.5"]["codes"]) == {
-        "uniform-codes", "independent", "ngram", "transformer", "transformer, masked"
+        "uniform-codes", "independent", "ngram", "transformer",
+        "transformer, masked positions", "transformer, masked pairs",
     }  # fmt: skip
     for kind in ("codes", "decisions"):
         for figures in results["priors"]["0.5"][kind].values():

@@ -158,6 +158,30 @@ def test_position_masks() -> None:
         masks.arrays()
 
 
+def test_masks_of_pairs() -> None:
+    codes = np.array([[0, 2, 1], [1, 3, 1], [1, 2, 0]], dtype=np.int16)
+    masks = PositionMasks(codes, 4, pairs=True)
+    assert masks.look(np.zeros((1, 0), dtype=np.int16)).tolist() == [[0, 0, -np.inf, -np.inf]]
+    assert masks.look(np.array([[0], [1]])).tolist() == [
+        [-np.inf, -np.inf, 0, -np.inf],
+        [-np.inf, -np.inf, 0, 0],
+    ]
+    assert masks.weigh(codes).tolist() == [1, 1, 1]
+    assert masks.weigh(np.array([[0, 3, 1], [1, 3, 0], [0, 2, 0]])).tolist() == [0, 0, 1]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_masks_of_pairs_never_end_before_the_end(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    masks = PositionMasks(rng.integers(5, size=(6, 4)).astype(np.int16), 5, pairs=True)
+    drawn = np.zeros((20, 0), dtype=np.int16)
+    for _ in range(4):
+        open_ = np.isfinite(masks.look(drawn))
+        assert open_.any(axis=1).all()
+        drawn = np.column_stack([drawn, [rng.choice(np.flatnonzero(row)) for row in open_]])
+    assert masks.weigh(drawn).all()
+
+
 def test_every_space_says_what_is_generated() -> None:
     for name in space_names():
         assert generated(get_space(name)).startswith("Generated: ")
