@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,9 @@ from vitruvius.generator.space import Choices, SearchSpace
 from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.pruning import Restriction
 
+OPEN_SHARES = frozenset({"open", "experiment"})
+"""Shares that are drawn from the whole space, whatever was pruned."""
+
 
 @dataclass(slots=True)
 class Batch:
@@ -29,7 +33,8 @@ class Batch:
     Attributes:
         number: Position in the session, from 0.
         keys: Exact architectures, in order.
-        shares: Key -> "initial", "open", "model" (written by the code model), "local" (near the best).
+        shares: Key -> "initial", "open", "model" (written by the code model), "local" (near the best),
+            "experiment" (asked for by the reasoner).
         reasons: Key -> why it was chosen.
         pool: Counts of the generator's draw.
         codes: Key -> the codes as drawn, for architectures that the code model wrote.
@@ -72,6 +77,11 @@ def draw_new(
     return np.array(found, dtype=np.int8).reshape(-1, len(space.decisions))
 
 
+def batch_size(options: Options, counted: int) -> int:
+    """How many architectures are chosen at a time: few while little is known, since each tells much."""
+    return min(options.batch, max(counted // 5, 1))
+
+
 def open_due(options: Options, counted: int, evaluations: int, opened: int, size: int) -> int:
     """How many of the next `size` evaluations belong to the open share.
 
@@ -82,6 +92,27 @@ def open_due(options: Options, counted: int, evaluations: int, opened: int, size
     span = max(evaluations - options.initial, 1)
     progress = min(max(counted + size - options.initial, 0) / span, 1.0)
     return min(size, max(0, math.ceil(wanted * progress - 1e-9) - opened))
+
+
+def open_share(
+    options: Options, shares: Sequence[str], wanted: Sequence[tuple[str, str]], evaluations: int, size: int
+) -> tuple[int, list[tuple[str, str]]]:
+    """How many of the next `size` evaluations belong to the open share, and which of them are experiments.
+
+    Experiments that a reasoner asked for may take up to half of the open share: the rest stays uniform, and
+    evidence is estimated on it.
+
+    Args:
+        options: Settings of the session.
+        shares: The share of each counted evaluation so far.
+        wanted: Key and reason of each experiment that was asked for.
+        evaluations: The whole budget.
+        size: Evaluations in the next batch.
+    """
+    opened = sum(share in OPEN_SHARES for share in shares)
+    due = open_due(options, len(shares), evaluations, opened, size)
+    room = (opened + due) // 2 - shares.count("experiment")
+    return due, list(wanted[: min(max(room, 0), due)])
 
 
 def initial_batch(task: Task, options: Options, known: set[str], size: int, number: int) -> Batch:
@@ -125,6 +156,7 @@ class Drafter:
         *,
         size: int,
         open_size: int,
+        experiments: Sequence[tuple[str, str]] = (),
     ) -> Batch:
         """Draw a pool, choose from it, and add the open share.
 
@@ -134,19 +166,25 @@ class Drafter:
             restriction: What the principles leave of the space.
             known: Ids that need no further evaluation.
             size: Architectures in the batch.
-            open_size: How many of them are drawn from the whole space.
+            open_size: How many of them belong to the open share.
+            experiments: Key and reason of architectures that take places of the open share; the others are
+                drawn from the whole space.
 
         Returns:
             The batch; smaller than `size` only where the space is used up.
         """
         batch, space = Batch(number), self.task.space
-        rows = draw_new(space, open_size, known, stream(self.options.seed, number, 1))
-        taken = known | set(space.ids(rows))
+        asked = space.rows(space.parse(key) for key, _ in experiments)
+        for row, (_, why) in zip(asked, experiments, strict=True):
+            batch.add(self.task, row, "experiment", f"asked for by the reasoner: {why}")
+        taken = known | set(space.ids(asked))
+        rows = draw_new(space, open_size - len(asked), taken, stream(self.options.seed, number, 1))
+        taken |= set(space.ids(rows))
         for row in rows:
             batch.add(self.task, row, "open", "open share: uniform over the whole space")
         pool = self._pool(number, observed, restriction, taken)
         batch.pool = pool.counts
-        for i, reason in self._choose(number, observed, restriction, pool.rows, size - len(rows)):
+        for i, reason in self._choose(number, observed, restriction, pool.rows, size - len(batch.keys)):
             taken.update(space.ids(pool.rows[i : i + 1]))
             batch.add(self.task, pool.rows[i], "model" if pool.codes[i] else "local", reason)
             if pool.codes[i]:

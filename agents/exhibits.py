@@ -93,8 +93,11 @@ def as_text(space: SearchSpace, row: Sequence[int]) -> str:
 
 
 def as_program(space: SearchSpace, choices: Choices) -> str:
-    """One architecture (1, D) as a program: one line for each operation, inputs of a node are added."""
-    graphs = space.graphs(choices)
+    """One architecture (1, D) as a program: one line for each operation, inputs of a node are added.
+
+    Behind each line stands the decision that sets its operation, where one does.
+    """
+    graphs, setters = space.graphs(choices), _setters(space, choices)
     labels, adjacency = graphs.labels[0], graphs.adjacency[0]
     names: dict[int, str] = {}
     lines: list[str] = []
@@ -107,8 +110,24 @@ def as_program(space: SearchSpace, choices: Choices) -> str:
             lines.append(f"output = {given or '0'}")
         elif label != ABSENT:
             names[node] = f"n{len(lines) + 1}"
-            lines.append(f"{names[node]} = {space.operations[label - 2]}({given or '0'})")
+            decision = f"  # {setters[node]}" if node in setters else ""
+            lines.append(f"{names[node]} = {space.operations[label - 2]}({given or '0'}){decision}")
     return "\n".join(lines)
+
+
+def _setters(space: SearchSpace, choices: Choices) -> dict[int, str]:
+    """Node of the graph of one architecture (1, D) -> name of the only decision that changes its label."""
+    plain = space.graphs(choices).labels[0]
+    found: dict[int, set[str]] = {}
+    for column, decision in enumerate(space.decisions):
+        if not set(decision.choices) <= set(space.operations):
+            continue
+        others = np.repeat(choices, len(decision.choices), axis=0)
+        others[:, column] = np.arange(len(decision.choices))
+        changed = (space.graphs(others[space.legal(others)]).labels != plain).any(axis=0)
+        for node in np.flatnonzero(changed).tolist():
+            found.setdefault(node, set()).add(decision.name)
+    return {node: names.pop() for node, names in found.items() if len(names) == 1}
 
 
 def top(observations: Observations, n: int) -> list[dict[str, Any]]:

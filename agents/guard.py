@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from vitruvius.errors import TargetLeakError
 from vitruvius.generator.evaluation.task import Task
+from vitruvius.knowledge.leaks import refuse_target
 from vitruvius.knowledge.principle import Label
 
 
@@ -22,11 +22,7 @@ def check_labels(target: Task, labels: Iterable[Label], what: str) -> None:
     Raises:
         TargetLeakError: One of the labels is the target's.
     """
-    if target.label in set(labels):
-        raise TargetLeakError(
-            f"{what} was learned on {target.name}, which is the target: what is known of a target may only "
-            "come from counted evaluations; leave it out, or choose another target."
-        )
+    refuse_target(target.label, target.name, labels, what)
 
 
 def check_sources(target: Task, sources: Sequence[Task]) -> None:

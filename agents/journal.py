@@ -10,10 +10,7 @@ import numpy as np
 from vitruvius.generator.evaluation.task import Measurement, Task
 from vitruvius.generator.space import Architecture, Choices
 from vitruvius.knowledge.ledger import Learned, Ledger
-from vitruvius.knowledge.observations import Observations
-
-UNIFORM_SHARES = frozenset({"initial", "open", "source", "held"})
-"""Shares drawn uniformly from the whole space: what effects are estimated on."""
+from vitruvius.knowledge.observations import UNIFORM_SHARES, Observations
 
 
 class Journal:
@@ -115,7 +112,28 @@ class Journal:
         observed = self.observations(name)
         scores = np.sort(observed.scores[observed.uniform]).tolist()
         number = list(self.tasks).index(name)
-        self.log("reference", {"task": name, "scores": scores}, number=number)
+        facts = {"task": name, "scores": scores, "maximize": self.tasks[name].metric.maximize}
+        self.log("reference", facts, number=number)
+
+    # ---- what reasoners asked for -----------------------------------------------------------
+
+    def retracted(self) -> set[str]:
+        """Ids of principles that a reasoner took back."""
+        events = self.ledger.events(self.session, "reflection")
+        revisions = [one for event in events for one in event.data.get("revisions", ())]
+        return {one["principle"] for one in revisions if one["action"] == "retract"}
+
+    def experiments(self) -> list[tuple[str, str]]:
+        """Architectures that a reasoner would like to see measured and that are not yet: key and reason."""
+        events = self.ledger.events(self.session, "reflection")
+        found: list[tuple[str, str]] = []
+        known = self.known_ids()
+        for one in (one for event in events for one in event.data.get("experiments", ())):
+            identity = self.architecture(one["key"]).id
+            if identity not in known:
+                known.add(identity)
+                found.append((one["key"], one["reason"]))
+        return found
 
     # ---- events ---------------------------------------------------------------------------
 

@@ -1,39 +1,50 @@
-"""The reasoner with a language model: one prompt, one reply held to a schema, one repair, no exception."""
+"""The reasoner with a language model: it takes the road that the model can go; no reply raises."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vitruvius.agents.admission import Admission
-from vitruvius.agents.asking import Asker, Limits, redacted
+from vitruvius.agents.asking import Asker
 from vitruvius.agents.exhibits import Sizes, exhibits
-from vitruvius.agents.models import Chat, chat_model
-from vitruvius.agents.reasoner import UNREADABLE, Brief, Reflection
-from vitruvius.agents.replies import Refusal, parse_reply, predicate_pattern, reply_schema
+from vitruvius.agents.failures import redacted
+from vitruvius.agents.models import SERVED_HERE, Chat, chat_model, served_here
+from vitruvius.agents.probe import can_call_tools
+from vitruvius.agents.prompt_road import PromptRoad, rendered
+from vitruvius.agents.reasoner import UNREADABLE, Author, Brief, Reflection
+from vitruvius.agents.reply_cache import ReplyCache
+from vitruvius.agents.spending import Allowance, Limits, Price
+from vitruvius.agents.tools import Toolbox
+from vitruvius.agents.workbench import Workbench
 from vitruvius.errors import TemplateError, VitruviusError
-from vitruvius.prompts.library import Message, Template, find
-from vitruvius.prompts.quoting import quote
+from vitruvius.knowledge.predicate import predicate_from_json
+from vitruvius.knowledge.principle import Proposal, principle_id
+from vitruvius.prompts.library import Template, find
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
+Road = Literal["auto", "agent", "chain"]
+"""How a model is asked: as an agent with tools, with fixed prompts, or whichever it can."""
+
 SMALL = Sizes(top=6, poor=4, contrasts=3, effects=8, counts=8, known=4)
 SMALL_LIMIT = 4
 """A tiny model gets less to read and writes fewer principles: on a CPU each takes seconds."""
-REPAIRABLE = frozenset({"not JSON", "cut off", "wrong schema", "bad predicate", "unknown name", "tautology"})
-
-SERVED_HERE = 600.0
-"""Seconds for a reflection of a model that this machine serves: it costs nothing, and a busy CPU is slow."""
+STATISTICS_PART = 2 / 3
+"""Most of the principles of a reflection that statistics may take before the model is asked."""
+_TEMPLATES = ("principles", "repair", "plain_json", "investigate", "submit_now", "probe")
 
 
 class LanguageReasoner:
-    """Proposes principles by asking a language model with the templates `principles` and `repair`.
+    """Proposes principles by asking a language model.
+
+    A model that can call tools works as an agent (`agent_reasoner`), any other is asked with fixed prompts
+    (`prompt_road`); one tiny request finds out which.
 
     Attributes:
-        name: The model as given.
+        name: The model as given, with "both:" before it where statistics comes first.
         uses_templates: True.
     """
 
@@ -45,6 +56,11 @@ class LanguageReasoner:
         *,
         templates_folder: Path | None = None,
         limits: Limits | None = None,
+        allowance: Allowance | None = None,
+        price: Price | None = None,
+        cache: Path | None = None,
+        road: Road = "auto",
+        with_statistics: bool = False,
         sizes: Sizes | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
@@ -54,6 +70,11 @@ class LanguageReasoner:
             model: A name as in `agents.models`, or a LangChain chat model.
             templates_folder: Folder whose templates override ours by name.
             limits: What one reflection may spend.
+            allowance: What all reflections of a session may spend together.
+            price: What the model charges; None takes the price from our table, if it is there.
+            cache: Folder with replies that were paid for; None asks anew.
+            road: How the model is asked; "auto" finds out whether it can call tools.
+            with_statistics: Show the model what statistics finds, and add its principles to those.
             sizes: How much of the measurements is shown.
             say: Takes one line of progress.
 
@@ -63,30 +84,28 @@ class LanguageReasoner:
             SettingsError: The endpoint needs a key.
             MissingPartError: A package is missing.
         """
-        self._templates = {
-            name: find(name, templates_folder) for name in ("principles", "repair", "plain_json")
-        }
-        for name in ("principles", "repair"):
-            if self._templates[name].reply != "principles":
-                template = self._templates[name]
-                raise TemplateError(f"{template.path}, line 1: reply must be 'principles' for this template.")
-        served_here = isinstance(model, str) and model.startswith("vllm:")
-        self._limits = limits or (Limits(seconds=SERVED_HERE) if served_here else Limits())
-        if isinstance(model, str):
-            model = chat_model(
-                model,
-                reply_tokens=self._limits.reply_tokens,
-                seconds=self._limits.seconds,
-                on_line=say,
-            )
-        elif not isinstance(model, Chat):
-            given = model
-            model = Chat(f"object:{type(given).__name__}", lambda: given)
-        self._chat = model
-        self._sizes = sizes or (SMALL if model.small else Sizes())
+        self._templates = {name: find(name, templates_folder) for name in _TEMPLATES}
+        for name in ("principles", "repair", "investigate"):
+            _refuse_other_reply(self._templates[name])
+        here = isinstance(model, str) and served_here(model)
+        self._limits = limits or (SERVED_HERE if here else Limits())
+        self._allowance = allowance or Allowance()
+        self._chat = _chat(model, self._limits, say)
+        if price is not None:
+            self._chat.price = price
+        self._cache = ReplyCache(cache) if cache is not None else None
+        self._sizes = sizes or (SMALL if self._chat.small else Sizes())
+        self._road: Road = "chain" if road == "auto" and self._chat.small else road
+        self._found_out = self._road == "auto"
+        self._with_statistics = with_statistics
         self._structured = True
         self._failed = ""
-        self.name = redacted(model.name)
+        self.name = ("both:" if with_statistics else "") + redacted(self._chat.name)
+
+    @property
+    def price(self) -> Price | None:
+        """What the model charges; None if that is not known."""
+        return self._chat.price
 
     def reflect(self, brief: Brief) -> Reflection:
         """Propose principles; whatever the endpoint does becomes notes and refusals.
@@ -98,22 +117,63 @@ class LanguageReasoner:
         if not any(len(one.visible()) for one in brief.observations):
             reflection.notes.append("Nothing is measured yet, so the language model was not asked.")
             return reflection
-        limit = min(brief.limit, SMALL_LIMIT) if self._chat.small else brief.limit
-        inputs = {**exhibits(brief, self._sizes), "limit": limit}
-        messages = _rendered(self._templates["principles"], inputs)
-        if not self._connected(reflection):
+        found = self._statistics(brief, reflection) if self._with_statistics else []
+        admission = Admission(brief, found)
+        if admission.limit <= 0 or not self._connected(reflection):
             return reflection
-        asker = Asker(self._chat, self._limits, brief.seed, structured=self._structured)
-        admission = Admission(brief)
-        problems = self._turn("principles", asker, messages, admission, limit, reflection)
-        if problems and len(admission.proposals) < limit:
-            self._repair(asker, messages, admission, inputs, problems, reflection)
-        self._finish(asker, admission, reflection)
+        asker = Asker(
+            self._chat, self._limits, brief.seed, structured=self._structured, allowance=self._allowance,
+            before=brief.spent, cache=self._cache,
+        )  # fmt: skip
+        inputs = self._inputs(brief, found, admission.limit)
+        road = self._choose(asker, reflection)
+        authors: list[int] = []
+        if road == "agent":
+            authors = self._as_agent(brief, asker, admission, inputs, reflection)
+            if self._found_out and not authors and asker.refused():
+                road = self._road = "chain"
+                reflection.notes.append(
+                    f"{asker.failures[-1].sentence} So it is asked with fixed prompts from now on."
+                )
+        if road == "chain":
+            authors = self._with_prompts(asker, admission, inputs, reflection)
+        self._finish(asker, admission, authors, reflection)
         return reflection
 
     def close(self) -> None:
         """Stop the model's server if there is one; calling twice is allowed."""
         self._chat.close()
+
+    def _statistics(self, brief: Brief, reflection: Reflection) -> list[Proposal]:
+        """What statistics finds, at most a part of the limit; it is proposed whatever the model says."""
+        from dataclasses import replace
+
+        from vitruvius.agents.statistics import StatisticsReasoner
+
+        other = StatisticsReasoner()
+        most = max(round(brief.limit * STATISTICS_PART), 1)
+        found = other.reflect(replace(brief, limit=most))
+        reflection.proposals += found.proposals
+        reflection.notes += found.notes
+        reflection.authors |= {principle_id(one): Author(other.name) for one in found.proposals}
+        return found.proposals
+
+    def _inputs(self, brief: Brief, found: Sequence[Proposal], limit: int) -> dict[str, Any]:
+        """Everything that a template may show."""
+        return {
+            **exhibits(brief, self._sizes),
+            "limit": min(limit, SMALL_LIMIT) if self._chat.small else limit,
+            "requests": self._limits.agent_calls,
+            "findings": [
+                {
+                    "sentence": one.sentence,
+                    "predicate": predicate_from_json(one.predicate).text(),
+                    "direction": "better" if one.direction > 0 else "worse",
+                    "effect": one.expected,
+                }
+                for one in found
+            ],
+        }
 
     def _connected(self, reflection: Reflection) -> bool:
         """Start what has to be started, before the clock runs; a start that failed is not tried again."""
@@ -128,91 +188,82 @@ class LanguageReasoner:
         reflection.failed = self._failed
         return False
 
-    def _turn(
-        self,
-        name: str,
-        asker: Asker,
-        messages: Sequence[Message],
-        admission: Admission,
-        limit: int,
-        reflection: Reflection,
-    ) -> list[Refusal]:
-        """Ask once and judge the reply; returns what a repair could mend."""
-        template = self._templates[name]
-        pattern = predicate_pattern(admission.space) if self._chat.small else None
-        schema = reply_schema(limit, bounded=self._chat.bounded, pattern=pattern)
-        if not asker.structured:
-            messages = self._with_schema(messages, schema)
-        text = asker.ask(template, messages, schema)
-        if text is None and asker.refused_schema():
-            asker.structured = self._structured = False
+    def _choose(self, asker: Asker, reflection: Reflection) -> Road:
+        """The road, probed once; "auto" if the endpoint did not even answer that."""
+        if self._road == "auto":
+            answer = can_call_tools(asker, self._templates["probe"])
+            if answer == "failed":
+                return "auto"
+            if answer == "no":
+                asker.failures.clear()  # that it cannot is no failure
+            self._road = "agent" if answer == "yes" else "chain"
             reflection.notes.append(
-                f"{self.name} cannot be held to a JSON schema; it is asked in words instead."
+                f"{self.name} calls tools: it works as an agent."
+                if answer == "yes"
+                else f"{self.name} does not call tools: it is asked with fixed prompts."
             )
-            text = asker.ask(template, self._with_schema(messages, schema), schema)
-        if text is None:
-            return []
-        reply = parse_reply(text)
-        before = len(admission.proposals)
-        refusals = [*reply.refusals, *admission.judge(reply.principles)]
-        reflection.refused.update(refusal.reason for refusal in refusals)
-        if asker.calls[-1].outcome == "ok":
-            gained = len(admission.proposals) > before
-            repaired = "repaired" if name == "repair" else "ok"
-            asker.mark(repaired if gained else refusals[0].reason if refusals else "no principles")
-        return [refusal for refusal in refusals if refusal.reason in REPAIRABLE]
+        return self._road
 
-    def _repair(
-        self,
-        asker: Asker,
-        messages: Sequence[Message],
-        admission: Admission,
-        inputs: dict[str, Any],
-        problems: list[Refusal],
-        reflection: Reflection,
+    def _as_agent(
+        self, brief: Brief, asker: Asker, admission: Admission, inputs: dict[str, Any], reflection: Reflection
+    ) -> list[int]:
+        """Let it investigate; returns for each proposal the call that brought it."""
+        from vitruvius.agents.agent_reasoner import investigate
+
+        asker.most = len(asker.calls) + self._limits.agent_calls
+        toolbox = Toolbox(Workbench(brief, admission.sample), admission)
+        template = self._templates["investigate"]
+        last = rendered(self._templates["submit_now"], inputs)[-1].content
+        investigate(asker, template, rendered(template, inputs), last, toolbox)
+        reflection.refused += toolbox.refused
+        reflection.revisions = admission.revisions
+        reflection.experiments = toolbox.bench.experiments
+        return toolbox.authors
+
+    def _with_prompts(
+        self, asker: Asker, admission: Admission, inputs: dict[str, Any], reflection: Reflection
+    ) -> list[int]:
+        """Ask with fixed prompts; returns for each proposal the call that brought it."""
+        asker.most = len(asker.calls) + self._limits.calls
+        road = PromptRoad(self._templates, asker, admission, inputs, reflection)
+        road.go()
+        self._structured = asker.structured
+        return road.authors
+
+    def _finish(
+        self, asker: Asker, admission: Admission, authors: Sequence[int], reflection: Reflection
     ) -> None:
-        """The one repair turn: the conversation so far, and what was wrong."""
-        limit = min(len(problems), inputs["limit"] - len(admission.proposals))
-        told = [{"item": p.item, "reason": p.detail} for p in problems[: inputs["limit"]]]
-        said = quote(asker.calls[-1].reply[:4000])  # as data: it may hold control tokens of the chat format
-        values = {
-            **inputs,
-            "problems": told,
-            "limit": max(limit, 1),
-        }
-        turn = [Message("assistant", said or "{}"), *_rendered(self._templates["repair"], values)]
-        self._turn("repair", asker, [*messages, *turn], admission, max(limit, 1), reflection)
-
-    def _with_schema(self, messages: Sequence[Message], schema: dict[str, Any]) -> list[Message]:
-        """The schema in words, added to the last message."""
-        added = _rendered(self._templates["plain_json"], {"schema": json.dumps(schema)})[-1].content
-        return [*messages[:-1], Message(messages[-1].role, f"{messages[-1].content}\n\n{added}")]
-
-    def _finish(self, asker: Asker, admission: Admission, reflection: Reflection) -> None:
-        reflection.proposals = admission.proposals
+        reflection.proposals += admission.proposals
         reflection.calls = asker.calls
-        recovered = bool(admission.proposals)
-        for failure in asker.failures:
-            reflection.refused[failure.reason] += 1
-        told = [failure.sentence for failure in asker.failures if not failure.unsupported]
-        if told and not recovered:
+        for proposal, call in zip(admission.proposals, authors, strict=True):
+            reflection.authors[principle_id(proposal)] = Author(redacted(self._chat.name), call)
+        reflection.refused.update(failure.reason for failure in asker.failures)
+        useful = bool(admission.proposals or admission.revisions)
+        # That an endpoint cannot hold to a schema is no news, it was then asked in words; anything else is.
+        told = [one.sentence for one in asker.failures if not one.unsupported or self._road == "agent"]
+        if told and not useful:
             reflection.notes.append(told[-1])
-        if not recovered and not told:
+        if not useful and not told:
             reflection.notes.append(f"{self.name} proposed nothing that could be used.")
+        if self._cache is not None and self._cache.broken:
+            reflection.notes.append(self._cache.broken)
         if asker.calls and all(call.outcome in UNREADABLE for call in asker.calls):
             why = ", ".join(dict.fromkeys(call.outcome for call in asker.calls))
             reflection.failed = told[-1] if told else f"{self.name} gave no reply that can be read ({why})."
+            asker.forget()
 
 
-def _rendered(template: Template, inputs: dict[str, Any]) -> list[Message]:
-    """The template with those inputs that it declares."""
-    missing = [name for name in template.inputs if name not in inputs]
-    if missing:
-        raise TemplateError(
-            f"{template.path}, line 1: the input {missing[0]!r} is not available for the template "
-            f"{template.name!r}. Allowed: {', '.join(sorted(inputs))}."
-        )
-    return template.render(**{name: inputs[name] for name in template.inputs})
+def _chat(model: str | BaseChatModel | Chat, limits: Limits, say: Callable[[str], None] | None) -> Chat:
+    if isinstance(model, Chat):
+        return model
+    if isinstance(model, str):
+        return chat_model(model, reply_tokens=limits.reply_tokens, seconds=limits.seconds, on_line=say)
+    return Chat(f"object:{type(model).__name__}", lambda: model)
 
 
-__all__ = ["REPAIRABLE", "SMALL", "LanguageReasoner"]
+def _refuse_other_reply(template: Template) -> None:
+    if template.reply != "principles":
+        raise TemplateError(f"{template.path}, line 1: reply must be 'principles' for this template.")
+
+
+__all__ = ["SMALL", "LanguageReasoner", "Road"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,13 @@ import numpy as np
 from vitruvius.agents.engine import Engine
 from vitruvius.agents.journal import Journal
 from vitruvius.agents.options import Options
-from vitruvius.agents.reasoner import UNREADABLE, Brief, Reasoner, Reflection
+from vitruvius.agents.reasoner import UNREADABLE, Author, Brief, Reasoner, Reflection
+from vitruvius.agents.spending import spent
 from vitruvius.errors import ModelError
 from vitruvius.generator.space import Architecture, Choices
 from vitruvius.knowledge.evidence import assess
 from vitruvius.knowledge.observations import Observations
-from vitruvius.knowledge.principle import Origin, Principle, PrincipleStatus, principle_id
+from vitruvius.knowledge.principle import Label, Origin, Principle, PrincipleStatus, principle_id
 from vitruvius.knowledge.pruning import Restriction, prune, reopen
 
 Say = Callable[[str], None]
@@ -36,6 +39,7 @@ def rescore(journal: Journal) -> list[Principle]:
         return []
     born = [(principle, ledger.born(principle.id, journal.session)) for principle in known]
     scored = assess(born, [journal.observations(name) for name in journal.tasks])
+    scored = revised(scored, journal.retracted())
     for before, after in zip(known, scored, strict=True):
         if before != after:
             ledger.update_principle(after, session=journal.session)
@@ -61,7 +65,7 @@ def reflect(
     visible = [journal.observations(name).visible() for name in journal.tasks]
     events = journal.ledger.events(journal.session, "reflection")
     old = {identity for event in events for identity in event.data["proposed"]}
-    known = [p for p in journal.ledger.principles(session=journal.session) if p.id in old]
+    known = [p for p in journal.ledger.principles(session=journal.session) if p.id in old or p.origin.pack]
     brief = Brief(
         space=journal.task.space,
         target=journal.task.name,
@@ -69,27 +73,57 @@ def reflect(
         known=known,
         limit=options.principles,
         seed=options.seed * 1000 + number,
+        spent=spent(call.call for call in journal.ledger.calls(journal.session)),
     )
-    reflection, origin = _asked(journal, reasoner, brief, warn)
+    reflection, origins = _asked(journal, reasoner, brief, warn)
+    replaced = {r.replacement: r.principle for r in reflection.revisions if r.replacement is not None}
     new: list[str] = []
     for proposal in reflection.proposals[: options.principles]:
-        principle = Principle(id=principle_id(proposal), proposal=proposal, origin=origin)
-        if principle.id not in old and principle.id not in new:
+        identity = principle_id(proposal)
+        if identity not in old and identity not in new:
+            principle = Principle(identity, proposal, origins[identity], supersedes=replaced.get(identity))
             journal.ledger.add_principle(principle, session=journal.session)
-            new.append(principle.id)
+            new.append(identity)
     for note in reflection.notes:
         say(note)
-    seconds = round(time.monotonic() - started, 2)
-    refused = dict(reflection.refused)
     journal.log(
         "reflection",
-        {"proposed": new, "refused": refused, "notes": reflection.notes, "seconds": seconds},
+        {
+            "proposed": new,
+            "refused": dict(reflection.refused),
+            "notes": reflection.notes,
+            "seconds": round(time.monotonic() - started, 2),
+            "revisions": [dataclasses.asdict(one) for one in reflection.revisions],
+            "experiments": [dataclasses.asdict(one) for one in reflection.experiments],
+        },
         number=number,
     )
     return new
 
 
-def _asked(journal: Journal, reasoner: Reasoner, brief: Brief, warn: Say) -> tuple[Reflection, Origin]:
+def revised(principles: Sequence[Principle], retracted: Collection[str]) -> list[Principle]:
+    """Principles with the statuses that revisions give them.
+
+    What is retracted says so. What is replaced steers on until its replacement is supported; where it is not
+    supported itself, it makes room at once, unless the replacement was refuted.
+    """
+    found = {principle.id: principle for principle in principles}
+    final = (PrincipleStatus.SUPERSEDED, PrincipleStatus.RETRACTED)
+    for new in principles:
+        old = found.get(new.supersedes) if new.supersedes is not None else None
+        if old is None or old.status in final or new.status is PrincipleStatus.REFUTED:
+            continue
+        if new.status is PrincipleStatus.SUPPORTED or old.status is not PrincipleStatus.SUPPORTED:
+            found[old.id] = replace(old, status=PrincipleStatus.SUPERSEDED)
+    for identity in retracted:
+        if identity in found:
+            found[identity] = replace(found[identity], status=PrincipleStatus.RETRACTED)
+    return list(found.values())
+
+
+def _asked(
+    journal: Journal, reasoner: Reasoner, brief: Brief, warn: Say
+) -> tuple[Reflection, dict[str, Origin]]:
     """What the reasoner brought, and where it comes from; calls of models are written down.
 
     A model that fails before it has ever answered is a mistake to be mended. One that fails later must not
@@ -101,9 +135,7 @@ def _asked(journal: Journal, reasoner: Reasoner, brief: Brief, warn: Say) -> tup
     calls = [ledger.add_call(session, call) for call in reflection.calls]
     labels = frozenset(one.label for one in brief.observations)
     if not reflection.failed:
-        template = reflection.calls[-1].template_hash if calls else ""
-        call = calls[-1] if calls else None
-        return reflection, Origin(reasoner.name, template, session, call, labels)
+        return reflection, _origins(reflection, Author(reasoner.name), calls, session, labels)
     if not answered:
         raise ModelError(
             f"{reflection.failed.rstrip('.')}. Nothing measured is lost: mend it and run the same again, or "
@@ -116,7 +148,20 @@ def _asked(journal: Journal, reasoner: Reasoner, brief: Brief, warn: Say) -> tup
     instead = other.reflect(brief)
     instead.refused += reflection.refused
     instead.calls, instead.notes = reflection.calls, [*reflection.notes, *instead.notes]
-    return instead, Origin(other.name, session=session, labels=labels)
+    return instead, _origins(instead, Author(other.name), calls, session, labels)
+
+
+def _origins(
+    reflection: Reflection, default: Author, calls: Sequence[int], session: str, labels: frozenset[Label]
+) -> dict[str, Origin]:
+    """Origin of each proposal: who said it, in which call, asked with which template."""
+    found: dict[str, Origin] = {}
+    for identity in map(principle_id, reflection.proposals):
+        author = reflection.authors.get(identity, default)
+        template = "" if author.call is None else reflection.calls[author.call].template_hash
+        call = None if author.call is None else calls[author.call]
+        found[identity] = Origin(author.reasoner, template, session, call, labels)
+    return found
 
 
 def fate(name: str, new: Sequence[Principle]) -> str:

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from vitruvius.agents import smollm2
+from vitruvius.agents.prices import FREE, price_of
+from vitruvius.agents.spending import Limits, Price
 from vitruvius.errors import (
     CheckpointError,
     MissingPartError,
@@ -36,6 +38,13 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 FORMS = "openai:MODEL, vllm:FOLDER, vllm:ORG/NAME, vllm:smollm2, or PROVIDER:MODEL as LangChain names it"
+SERVED_HERE = Limits(seconds=600.0, reply_tokens=2000)
+"""For a model that this machine serves: it costs nothing, a busy CPU is slow, and its memory is short."""
+TOOL_CALLS = (
+    "--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--tool-strict-level", "parameter",
+)  # fmt: skip
+"""Lets our own vLLM take tools. Requests say "required", and the server holds every call to the schema of its
+tool: so any model can make calls that are well formed, whatever it was trained on."""
 MOST_BYTES = 4 << 20
 """Bytes of one answer of an endpoint, at most."""
 
@@ -52,6 +61,11 @@ class Chat:
         bounded: The endpoint holds replies to lengths and counts of a schema.
         small: Too small to keep to the predicate language by itself: it gets a pattern and less to read.
         seeded: The endpoint takes a seed.
+        price: What it charges; None if that is not known.
+        address: Where it answers. With the name it tells whether a reply may be used again; None if it
+            may not: another model may stand behind the same name, and nothing was paid for it.
+        tool_choice: What an agent's requests say of tools: "required" where a model can call tools only if it
+            is held to that.
     """
 
     name: str
@@ -61,7 +75,14 @@ class Chat:
     bounded: bool = False
     small: bool = False
     seeded: bool = False
+    price: Price | None = None
+    address: str | None = None
+    tool_choice: str | None = None
     _model: BaseChatModel | None = None
+
+    def settings(self, seed: int) -> dict[str, Any]:
+        """What each request says beside its messages."""
+        return {"seed": seed % 2**31} if self.seeded else {}
 
     def connect(self) -> BaseChatModel:
         """The LangChain model; the first call may start a server and take a minute.
@@ -83,6 +104,11 @@ class Chat:
         """Stop what was started; calling twice is allowed."""
         self._model = None
         self.closer()
+
+
+def served_here(spec: str) -> bool:
+    """Whether this machine serves the model, through us."""
+    return spec.startswith("vllm:")
 
 
 def chat_model(
@@ -144,7 +170,14 @@ def _openai(spec: str, model: str, reply_tokens: int, seconds: float) -> Chat:
         )
 
     structured = {"method": "json_schema", "strict": True}
-    return Chat(spec, connect, lambda: _close(clients), structured)
+    return Chat(
+        spec,
+        connect,
+        lambda: _close(clients),
+        structured,
+        price=price_of(spec),
+        address=base or "api.openai.com",
+    )
 
 
 def _vllm(
@@ -165,7 +198,7 @@ def _vllm(
         folder = smollm2.model_folder(on_line) if small else Path(model).expanduser()
         server = VLLMServer(
             folder if small or folder.is_dir() else model,
-            extra_args=[*device_args(), "--max-num-seqs", "8", "--seed", "0"],
+            extra_args=[*device_args(), "--max-num-seqs", "8", "--seed", "0", *TOOL_CALLS],
             on_line=_milestones(on_line) if on_line is not None else None,
         )
         if on_line is not None:
@@ -191,7 +224,10 @@ def _vllm(
             servers.pop().stop()
 
     structured = {"method": "json_schema"}
-    return Chat(spec, connect, close, structured, bounded=True, small=small, seeded=True)
+    return Chat(
+        spec, connect, close, structured, bounded=True, small=small, seeded=True, price=FREE,
+        tool_choice="required",
+    )  # fmt: skip
 
 
 def _other(spec: str, reply_tokens: int, seconds: float) -> Chat:
@@ -206,7 +242,7 @@ def _other(spec: str, reply_tokens: int, seconds: float) -> Chat:
         raise UnknownNameError(f"{spec!r} is no language model: {reason} Allowed: {FORMS}.") from error
     except Exception as error:  # each provider's package has errors of its own, for example a missing key
         raise ModelError(f"{spec} cannot be set up: {type(error).__name__}: {error}") from error
-    return Chat(spec, lambda: model)
+    return Chat(spec, lambda: model, price=price_of(spec), address=spec.partition(":")[0])
 
 
 def _close(clients: list[httpx.Client]) -> None:
@@ -285,4 +321,4 @@ def _bounded_client(seconds: float, *, trust_env: bool, proxy: str | None = None
     )
 
 
-__all__ = ["FORMS", "MOST_BYTES", "Chat", "chat_model"]
+__all__ = ["FORMS", "MOST_BYTES", "SERVED_HERE", "Chat", "chat_model", "served_here"]

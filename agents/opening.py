@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vitruvius.agents.options import Options
+from vitruvius.agents.options import SPENDING, Options
 from vitruvius.errors import SettingsError
 from vitruvius.generator.evaluation.task import Task
+from vitruvius.knowledge.imports import import_pack, placed_packs
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.records import bare_url
 
@@ -38,22 +39,28 @@ def start(
     settings: dict[str, Any],
     folder: Path | None,
 ) -> None:
-    """Start the session in the ledger, or find it there with the same settings.
+    """Start the session in the ledger, or find it there with the same settings; limits may differ.
 
     Raises:
         SettingsError: The ledger holds it with other settings; the message names each that differs.
+        TargetLeakError: A pack of principles in the run folder was learned on the target.
     """
     found = ledger.session(session)
-    if found is not None and found.settings != settings:
-        old = found.settings
-        changed = sorted(key for key in {*settings, *old} if settings.get(key) != old.get(key))
-        told = ", ".join(f"{key} was {old.get(key)!r} and is now {settings.get(key)!r}" for key in changed)
-        raise SettingsError(
-            f"{folder or session} holds a session with other settings: {told}; "
-            "give the old values back to resume it, or choose another folder."
-        )
+    if found is not None:
+        old = {**Options().model_dump(), **found.settings}  # a setting that is newer had its default
+        changed = sorted(k for k in {*settings, *old} - SPENDING if settings.get(k) != old.get(k))
+        if changed:
+            told = ", ".join(f"{k} was {old.get(k)!r} and is now {settings.get(k)!r}" for k in changed)
+            raise SettingsError(
+                f"{folder or session} holds a session with other settings: {told}; "
+                "give the old values back to resume it, or choose another folder."
+            )
+        settings = found.settings
+    packs = placed_packs(folder, task.label, task.name)
     labels = [task.label, *(source.label for source in sources)]
     ledger.start_session(session, task=task.name, seed=settings["seed"], settings=settings, labels=labels)
+    for pack in packs:
+        import_pack(ledger, session, pack)
 
 
 def session_id(folder: Path | None) -> str:

@@ -12,6 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vitruvius.errors import SettingsError
 
+SPENDING = frozenset(
+    {"reflection_money", "session_money", "reflection_tokens", "session_tokens", "reflection_seconds",
+     "session_seconds", "reply_tokens", "price_in", "price_out", "cache_replies"}
+)  # fmt: skip
+"""Settings that may change when a session is resumed: what asking a language model may cost."""
+
 
 class Options(BaseModel):
     """How a session works; every field has a default that was chosen on the development tasks.
@@ -24,7 +30,29 @@ class Options(BaseModel):
     seed: int = Field(default=0, ge=0)
     """All randomness comes from here."""
     reasoner: str = "statistics"
-    """"statistics", "openai:MODEL", "vllm:PATH-OR-NAME", or "none"."""
+    """"statistics", "openai:MODEL", "vllm:PATH-OR-NAME", "both:MODEL" (as before it), or "none"."""
+    reasoning: Literal["auto", "agent", "chain"] = "auto"
+    """How a language model is asked: as an agent with tools, with fixed prompts, or whichever it can."""
+    reflection_money: float = Field(default=0.5, ge=0)
+    """US dollars that one reflection may cost."""
+    session_money: float = Field(default=2.0, ge=0)
+    """US dollars that all reflections may cost together."""
+    reflection_tokens: int = Field(default=150_000, ge=1)
+    """Tokens of prompts and replies of one reflection."""
+    session_tokens: int = Field(default=1_000_000, ge=1)
+    """Tokens of prompts and replies of all reflections."""
+    reflection_seconds: float | None = Field(default=None, gt=0)
+    """Longest time of one reflection; None is 180, and 600 for a model that this machine serves."""
+    session_seconds: float = Field(default=3600.0, gt=0)
+    """Longest time of all reflections."""
+    reply_tokens: int | None = Field(default=None, ge=16)
+    """Longest reply; None is 4,000, and 2,000 for a model that this machine serves."""
+    price_in: float | None = Field(default=None, ge=0)
+    """US dollars for a million tokens of prompts, with price_out; None looks the model up in our table."""
+    price_out: float | None = Field(default=None, ge=0)
+    """US dollars for a million tokens of replies."""
+    cache_replies: bool = True
+    """Whether replies that were paid for are kept in the user's cache, and used when asked the same again."""
     proposer: Literal["auto", "vllm", "vllm-server", "transformers", "ngram", "uniform"] = "auto"
     """What writes codes; "auto" is vllm where it imports, else transformers with a warning."""
     proposer_url: str | None = None
@@ -32,14 +60,14 @@ class Options(BaseModel):
     initial: int = Field(default=10, ge=3)
     """Size of the first, uniform design."""
     batch: int = Field(default=5, ge=1)
-    """Architectures chosen at a time."""
+    """Most architectures chosen at a time; before 25 are measured, a fifth of what is."""
     open_share: float = Field(default=0.10, ge=0, le=1)
     """Share of the budget drawn uniformly from the whole space, whatever was pruned."""
     open_minimum: int = Field(default=5, ge=0)
     """The same as a number of evaluations: the larger of the two counts."""
     pool: int = Field(default=384, ge=16)
     """Code sequences written for each batch."""
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0, le=2)
     """Sampling temperature of the code model."""
     local: int = Field(default=256, ge=0)
     """Local candidates in each pool: neighbours of the best, one or two decisions away."""

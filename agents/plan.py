@@ -7,7 +7,10 @@ from typing import Any
 
 from vitruvius.agents.journal import Journal
 from vitruvius.agents.options import Options
+from vitruvius.agents.prices import price_of
+from vitruvius.agents.reasoners import BOTH, own_price
 from vitruvius.generator.evaluation.task import Task
+from vitruvius.knowledge.records import IMPORTED
 
 
 def make_plan(
@@ -29,7 +32,10 @@ def make_plan(
         lines.append(
             f"sources    {names}: {total} look-ups, {held * len(sources)} held back to judge principles"
         )
-    lines.append(f"reasoner   {_reasoner(options.reasoner)}")
+    for event in journal.ledger.events(journal.session, IMPORTED):
+        taken = len(event.data["principles"])
+        lines.append(f"pack       {event.data['name']}: {taken} principles taken over, to be tested here")
+    lines.append(f"reasoner   {_reasoner(options)}")
     lines.append(f"generator  VQ-VAE codes, written by a code language model (engine: {options.proposer})")
     return {
         "task": task.name,
@@ -46,11 +52,22 @@ def _size(task: Task) -> str:
     return f"{task.space.size:,}" if task.space.size is not None else "countless"
 
 
-def _reasoner(name: str) -> str:
+def _reasoner(options: Options) -> str:
+    """Who proposes principles, and what that may cost."""
+    name = options.reasoner
     if name == "statistics":
         return "statistics (no language model is asked: prompt templates have no effect, nothing is paid)"
     if name == "none":
         return "none (no principles, nothing is pruned)"
-    if name.startswith("vllm:"):
-        return f"{name} (served by vLLM on this machine, nothing is paid)"
-    return f"{name} (a language model behind an endpoint: what it charges is yours)"
+    price = own_price(options) or price_of(name.removeprefix(BOTH))
+    if price is None:
+        return (
+            f"{name} (its price is not known, so only tokens are limited: {options.reflection_tokens:,} a "
+            f"reflection, {options.session_tokens:,} in all; set price_in and price_out to limit money)"
+        )
+    if price.free:
+        return f"{name} ({price.source}, nothing is paid)"
+    return (
+        f"{name} (at most ${options.reflection_money:.2f} a reflection, ${options.session_money:.2f} in all, "
+        f"at ${price.tokens_in:g} and ${price.tokens_out:g} for a million tokens in and out: {price.source})"
+    )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from vitruvius.agents.spending import Spent
 from vitruvius.generator.space import SearchSpace
 from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.principle import Principle, Proposal
@@ -20,9 +21,12 @@ UNREADABLE = frozenset(
         "request refused",
         "no schema",
         "not JSON",
+        "tools",
+        "no tools",
     }
 )
-"""Outcomes of calls that brought nothing at all: the endpoint is at fault, not the ideas of its model."""
+"""Outcomes of calls that brought nothing at all: the endpoint is at fault, not the ideas of its model. What
+probing for tools brought, `tools` or `no tools`, is among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Brief:
         known: Principles so far, with their evidence and status.
         limit: Most principles that may be proposed.
         seed: All randomness of the reflection comes from here.
+        spent: What the session's earlier reflections have cost.
     """
 
     space: SearchSpace
@@ -44,6 +49,7 @@ class Brief:
     known: Sequence[Principle]
     limit: int = 12
     seed: int = 0
+    spent: Spent = field(default_factory=Spent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,8 @@ class ModelCall:
         tokens_out: Completion tokens, 0 if the endpoint does not tell.
         seconds: Wall time.
         outcome: "ok", "repaired", or why it was refused.
+        cost: US dollars paid for it; None if the price, or the number of tokens, is not known.
+        cached: Whether the reply was paid for in an earlier run and came from the cache.
     """
 
     model: str
@@ -71,6 +79,51 @@ class ModelCall:
     tokens_out: int
     seconds: float
     outcome: str
+    cost: float | None = None
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who proposed a principle.
+
+    Attributes:
+        reasoner: "statistics", or the name of a model.
+        call: Position in `Reflection.calls` of the reply that holds it, None where no model was asked.
+    """
+
+    reasoner: str
+    call: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a reasoner takes back or replaces.
+
+    Attributes:
+        action: "narrow", "supersede" or "retract".
+        principle: Id of the known principle.
+        reason: A sentence.
+        replacement: Id of the proposal of the same reflection that replaces it; None for "retract".
+    """
+
+    action: str
+    principle: str
+    reason: str
+    replacement: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An architecture that a reasoner would like to see measured.
+
+    Attributes:
+        key: Its key in the space of the target.
+        reason: What its score would tell.
+    """
+
+    key: str
+    reason: str
 
 
 @dataclass(slots=True)
@@ -83,6 +136,9 @@ class Reflection:
         calls: Model calls that were made, in order.
         notes: Sentences for the user, for example why the model was given up.
         failed: Why no reply could be read at all; empty if one was, or if no model was asked.
+        authors: Id of a proposal -> who proposed it; the reasoner itself where it is missing.
+        revisions: What becomes of known principles.
+        experiments: Architectures that would tell principles apart, for the session to measure if it likes.
     """
 
     proposals: list[Proposal] = field(default_factory=list[Proposal])
@@ -90,13 +146,16 @@ class Reflection:
     calls: list[ModelCall] = field(default_factory=list[ModelCall])
     notes: list[str] = field(default_factory=list[str])
     failed: str = ""
+    authors: dict[str, Author] = field(default_factory=dict[str, Author])
+    revisions: list[Revision] = field(default_factory=list[Revision])
+    experiments: list[Experiment] = field(default_factory=list[Experiment])
 
 
 class Reasoner(Protocol):
     """Proposes principles from measurements. All implementations pass `vitruvius.testing.ReasonerContract`.
 
     Attributes:
-        name: "statistics", or the model as given: "openai:gpt-5", "vllm:PATH".
+        name: "statistics", or the model as given: "openai:gpt-5", "vllm:PATH", "both:openai:gpt-5".
         uses_templates: Whether prompt templates have an effect.
     """
 

@@ -21,20 +21,47 @@ _FENCE = re.compile(r"```[\w-]*\n?(.*?)```", re.DOTALL)
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 
 
+EVERY_TASK, EVERY_SPACE = "every task", "every space"
+"""Scopes beside the names of tasks."""
+
+
 class ProposedPrinciple(BaseModel):
     """One principle as a model writes it."""
 
     model_config = ConfigDict(extra="ignore")
 
-    sentence: str = Field(min_length=8, max_length=400)
-    predicate: str = Field(min_length=1, max_length=600)
-    direction: Literal["better", "worse"]
-    expected: float | None = Field(default=None, ge=-1, le=1, allow_inf_nan=False)
+    sentence: str = Field(min_length=4, max_length=400, description="One sentence for people.")
+    predicate: str = Field(min_length=1, max_length=600, description="One line in the predicate language.")
+    direction: Literal["better", "worse"] = Field(description="How architectures that satisfy it score.")
+    expected: float | None = Field(
+        default=None, ge=-1, le=1, allow_inf_nan=False, description="Size of the effect on the score, 0 to 1."
+    )
+    scope: str = Field(
+        default=EVERY_TASK,
+        max_length=100,
+        description=f'Where it should hold: "{EVERY_TASK}", the name of a task, or "{EVERY_SPACE}" if the '
+        "predicate names no decision.",
+    )
 
     @field_validator("sentence", "predicate")
     @classmethod
     def _one_line(cls, value: str) -> str:
         return " ".join(value.split())
+
+
+class ProposedRevision(BaseModel):
+    """What a model would change about a known principle."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    principle: str = Field(max_length=40, description="Id of the known principle.")
+    action: Literal["narrow", "supersede", "retract"] = Field(
+        description="narrow: it holds in a part; supersede: another says it better; retract: it is wrong."
+    )
+    reason: str = Field(min_length=4, max_length=400, description="One sentence: what the measurements say.")
+    replacement: ProposedPrinciple | None = Field(
+        default=None, description="For narrow and supersede: the principle that takes its place."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +159,17 @@ def parse_reply(text: str) -> Reply:
     if not isinstance(found, list):
         if not reply.refusals:
             detail = 'The reply must be an object with a list "principles".'
-            reply.refusals.append(Refusal("wrong schema", _short(text), detail))
+            reply.refusals.append(Refusal("wrong schema", shortened(text), detail))
         return reply
     items = cast("list[object]", found)
     for item in items[:MOST_ITEMS]:
         try:
             reply.principles.append(ProposedPrinciple.model_validate(item))
         except ValidationError as error:
-            reply.refusals.append(Refusal("wrong schema", _short(json.dumps(item)), _first(error)))
+            reply.refusals.append(Refusal("wrong schema", shortened(json.dumps(item)), _first(error)))
     for item in items[MOST_ITEMS:]:
         detail = f"At most {MOST_ITEMS} principles of a reply are read."
-        reply.refusals.append(Refusal("too many", _short(json.dumps(item)), detail))
+        reply.refusals.append(Refusal("too many", shortened(json.dumps(item)), detail))
     return reply
 
 
@@ -152,7 +179,7 @@ def _find_json(text: str, reply: Reply) -> object:
     body = fenced[1] if fenced else text
     start = min((place for place in (body.find("{"), body.find("[")) if place >= 0), default=-1)
     if start < 0:
-        reply.refusals.append(Refusal("not JSON", _short(text), "The reply holds no JSON object."))
+        reply.refusals.append(Refusal("not JSON", shortened(text), "The reply holds no JSON object."))
         return None
     try:
         return json.JSONDecoder().raw_decode(body[start:])[0]
@@ -160,7 +187,7 @@ def _find_json(text: str, reply: Reply) -> object:
         complete = _complete_items(body[start:])
         cut = body.rstrip()[-1:] not in ("}", "]") or bool(complete)
         reason = "cut off" if cut else "not JSON"
-        reply.refusals.append(Refusal(reason, _short(body[start:]), f"The JSON is broken: {error}."))
+        reply.refusals.append(Refusal(reason, shortened(body[start:]), f"The JSON is broken: {error}."))
         return complete or None
 
 
@@ -183,10 +210,12 @@ def _first(error: ValidationError) -> str:
     return f"{'.'.join(str(part) for part in what['loc']) or 'principle'}: {what['msg']}."
 
 
-def _short(text: str, most: int = 200) -> str:
+def shortened(text: str, most: int = 200) -> str:
+    """The text, cut at so many characters."""
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 __all__ = [
-    "ProposedPrinciple", "Refusal", "Reply", "parse_reply", "predicate_pattern", "reply_schema",
+    "EVERY_SPACE", "EVERY_TASK", "MOST_ITEMS", "ProposedPrinciple", "ProposedRevision", "Refusal", "Reply",
+    "parse_reply", "predicate_pattern", "reply_schema", "shortened",
 ]  # fmt: skip

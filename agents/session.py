@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vitruvius.agents import learning, measuring
-from vitruvius.agents.candidates import Batch, Drafter, initial_batch, open_due
+from vitruvius.agents.candidates import Batch, Drafter, batch_size, initial_batch, open_share
 from vitruvius.agents.engine import Engine
 from vitruvius.agents.guard import check_sources
 from vitruvius.agents.journal import Journal
@@ -60,7 +60,7 @@ class Session:
             path: Run folder; None keeps everything in memory.
             sources: Tasks to learn principles from; never the target's own data set.
             options: All settings at once.
-            reasoner: "statistics", "openai:MODEL", "vllm:PATH", "none", or an object with `reflect`.
+            reasoner: A name as in `agents.reasoners`, "none", or an object with `reflect`.
             ledger: SQLAlchemy URL of the ledger; by default a SQLite file in the run folder.
             templates: Folder with one's own prompt templates.
             progress: Takes one line at a time; None is silent.
@@ -132,9 +132,9 @@ class Session:
     def reasoner(self) -> Reasoner:
         """What proposes principles."""
         if self._reasoner is None:
-            from vitruvius.agents.reasoners import make_reasoner
+            from vitruvius.agents.reasoners import session_reasoner
 
-            self._reasoner = make_reasoner(self.options.reasoner, templates=self._templates, say=self.say)
+            self._reasoner = session_reasoner(self.options, templates=self._templates, say=self.say)
             if self._reasoner.uses_templates and self.path is not None:
                 keep_templates(self._templates, self.path / "prompts")
         return self._reasoner
@@ -143,9 +143,9 @@ class Session:
     def store(self) -> Store:
         """The principles, to be searched."""
         if self._store is None:
-            from vitruvius.knowledge.store import Store
+            from vitruvius.knowledge.store import open_store
 
-            self._store = Store(self.ledger, self.path / "chroma" if self.path else None)
+            self._store = open_store(self.ledger, self.path)
         self._store.sync()
         return self._store
 
@@ -213,12 +213,14 @@ class Session:
             batch = initial_batch(self.task, self.options, known, wanted, number)
         else:
             self._learn(number, evaluations)
-            limit = min(size or self.options.batch, max(evaluations - counted, 1))
-            opened = sum(x.counted and x.share == "open" for x in self.journal.learned())
+            limit = min(size or batch_size(self.options, counted), max(evaluations - counted, 1))
+            shares = [x.share for x in self.journal.learned() if x.counted]
+            asked = self.journal.experiments()
+            due, experiments = open_share(self.options, shares, asked, evaluations, limit)
             with self._timed("generation and selection"):
                 batch = Drafter(self.task, self.options, self.engine).next_batch(
-                    number, self.journal.observations(), self.restriction, known, size=limit,
-                    open_size=open_due(self.options, counted, evaluations, opened, limit),
+                    number, self.journal.observations(), self.restriction, known, size=limit, open_size=due,
+                    experiments=experiments,
                 )  # fmt: skip
         if batch.keys:
             random_state = [self.options.seed, number]

@@ -158,11 +158,14 @@ def _measure(
     holds = np.stack([claims[i].predicate.holds(population) for i in places])
     born = np.array([claims[i].born for i in places])
     directions = np.array([claims[i].direction for i in places])
+    foreign = np.array([_came_from_there(claims[i].principle, observed) for i in places])
     fresh = observed.held[None, :] | (observed.order[None, :] >= born[:, None])
+    fresh &= ~foreign[:, None]
     columns = _columns(observed)
     everywhere = holds.astype(np.float32) @ columns
     afterwards = (holds & fresh).astype(np.float32) @ columns
     total, later = columns.sum(axis=0, dtype=np.float64), _fresh_sums(observed, columns, born)
+    later[foreign] = 0.0
     after = _effects(afterwards, later - afterwards, directions, thresholds.level)
     seen = everywhere - afterwards
     before = _effects(seen, total - later - seen, directions, thresholds.level)
@@ -176,6 +179,11 @@ def _measure(
                 agreeing, len(observed) - agreeing,
             )
         )  # fmt: skip
+
+
+def _came_from_there(principle: Principle, observed: Observations) -> bool:
+    """Whether it came in a pack that was learned on this very data set: nothing there is fresh for it."""
+    return bool(principle.origin.pack) and observed.label in principle.origin.labels
 
 
 def _fresh_sums(observed: Observations, columns: NDArray[np.float32], born: NDArray[np.int64]) -> Sums:

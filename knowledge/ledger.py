@@ -17,7 +17,16 @@ from vitruvius.generator.evaluation.task import Measurement
 from vitruvius.knowledge import measurement_rows, principle_rows
 from vitruvius.knowledge.database import Database
 from vitruvius.knowledge.principle import Evidence, Label, Principle, PrincipleStatus
-from vitruvius.knowledge.records import CallRecord, Event, Json, Learned, SessionRecord, dump
+from vitruvius.knowledge.records import (
+    IMPORTED,
+    CallRecord,
+    Event,
+    Json,
+    Learned,
+    SessionRecord,
+    Step,
+    dump,
+)
 from vitruvius.knowledge.schema import calls, events, sessions
 
 _ATTEMPTS = 5  # how often a transaction is tried where another writer was faster
@@ -88,12 +97,14 @@ class Ledger:
         columns = [sessions.c[name] for name in ("id", "task", "seed", "settings", "started", "labels")]
         with self._database.read() as connection:
             rows = [tuple(row) for row in connection.execute(select(*columns).order_by(sessions.c.number))]
-        return [
-            SessionRecord(
-                id, task, seed, json.loads(settings), started, tuple(map(tuple, json.loads(labels)))
-            )
-            for id, task, seed, settings, started, labels in rows
-        ]
+            taken = select(events.c.session, events.c.data).where(events.c.kind == IMPORTED)
+            packs = [(session, json.loads(data)) for session, data in connection.execute(taken)]
+        found: list[SessionRecord] = []
+        for id, task, seed, settings, started, labels in rows:
+            brought = [label for session, data in packs if session == id for label in data["labels"]]
+            every = dict.fromkeys((space, dataset) for space, dataset in [*json.loads(labels), *brought])
+            found.append(SessionRecord(id, task, seed, json.loads(settings), started, tuple(every)))
+        return found
 
     def session(self, id: str) -> SessionRecord | None:
         """The session with this id, None if there is none."""
@@ -293,6 +304,11 @@ class Ledger:
         with self._database.read() as connection:
             return principle_rows.history(connection, principle_id)
 
+    def steps(self) -> list[Step]:
+        """Every change of a principle's status, in every session, oldest first."""
+        with self._database.read() as connection:
+            return principle_rows.steps(connection)
+
     def born(self, principle_id: str, session: str) -> int:
         """How much a session had learned when it added a principle.
 
@@ -352,4 +368,4 @@ class Ledger:
         return f"Ledger({self.name!r})"
 
 
-__all__ = ["CallRecord", "Event", "Json", "Learned", "Ledger", "SessionRecord"]
+__all__ = ["CallRecord", "Event", "Json", "Learned", "Ledger", "SessionRecord", "Step"]

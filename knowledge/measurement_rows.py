@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Table, bindparam, case, f
 from vitruvius.errors import LedgerError
 from vitruvius.generator.evaluation.task import Measurement, Status
 from vitruvius.knowledge.records import Learned
-from vitruvius.knowledge.schema import learned, measurements
+from vitruvius.knowledge.schema import learned, measurements, sessions
 
 Identity = tuple[str, str, str, str, str, int]
 """Key, task, fingerprint, evaluator, fidelity, seed: as `Measurement.identity`."""
@@ -154,3 +154,13 @@ def read(connection: Connection, session: str, task: str | None) -> list[Learned
     if task is not None:
         query = query.where(learned.c.task == task)
     return [_learned(row) for row in connection.execute(query)]
+
+
+def counted_times(connection: Connection, session: str) -> list[float]:
+    """When each evaluation of the session's target that counts was learned, in order."""
+    query = (
+        select(learned.c.time)
+        .join(sessions, (sessions.c.id == learned.c.session) & (sessions.c.task == learned.c.task))
+        .where(learned.c.session == session, learned.c.counted)
+    )
+    return sorted(connection.scalars(query))

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from vitruvius.generator.space import Choices, SearchSpace
 from vitruvius.knowledge.principle import Label
 
+UNIFORM_SHARES = frozenset({"initial", "open", "source", "held"})
+"""Shares drawn uniformly from the whole space: what effects are estimated on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Observations:

@@ -32,11 +32,13 @@ class Origin:
     """Where a principle came from.
 
     Attributes:
-        reasoner: "statistics", "openai:gpt-5", "person", "pack" ...
+        reasoner: "statistics", "openai:gpt-5", "person" ...
         template: Content hash of the prompt template, empty where none was used.
-        session: Id of the session that proposed it.
+        session: Id of the session that proposed it, empty where it came in a pack.
         call: Id of the model call in the ledger, None where none was made.
-        labels: (space, data set) of everything that it was mined from.
+        labels: (space, data set) of everything that it was mined from; of what came in a pack, also of
+            everything that it was tested on before.
+        pack: Hash of the pack that it came in, empty where it was proposed in this ledger.
     """
 
     reasoner: str
@@ -44,6 +46,7 @@ class Origin:
     session: str = ""
     call: int | None = None
     labels: frozenset[Label] = frozenset()
+    pack: str = ""
 
 
 @dataclass(frozen=True, slots=True)

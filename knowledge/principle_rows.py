@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,13 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Select, case, func
 from vitruvius.errors import LedgerError, UnknownNameError
 from vitruvius.knowledge import measurement_rows
 from vitruvius.knowledge.principle import Evidence, Principle, PrincipleStatus
-from vitruvius.knowledge.records import Json, evidence_from_json, principle_from_json, principle_to_json
+from vitruvius.knowledge.records import (
+    Json,
+    Step,
+    evidence_from_json,
+    principle_from_json,
+    principle_to_json,
+)
 from vitruvius.knowledge.schema import births, principles, states
 
 RANK_OFFSET = literal(2**40, BigInteger)
@@ -60,7 +67,8 @@ def add(connection: Connection, principle: Principle, session: str) -> None:
                 body=_split(principle)[0], time=time.time(),
             )
         )  # fmt: skip
-    born = measurement_rows.count(connection, session)
+    # A pack knows nothing of this session's target (else it was refused): all of it is fresh evidence.
+    born = 0 if principle.origin.pack else measurement_rows.count(connection, session)
     connection.execute(
         insert(births).values(principle=principle.id, session=session, born=born, time=time.time())
     )
@@ -165,6 +173,25 @@ def history(connection: Connection, principle: str) -> list[tuple[float, str, Pr
         (when, session, PrincipleStatus(status), evidence_from_json(json.loads(evidence)))
         for when, session, status, evidence in rows
     ]
+
+
+def steps(connection: Connection) -> list[Step]:
+    """Every change of a status in every session, oldest first."""
+    query = select(states.c.principle, states.c.session, states.c.status, states.c.evidence, states.c.time)
+    last: dict[tuple[str, str], PrincipleStatus] = {}
+    counted: dict[str, list[float]] = {}
+    found: list[Step] = []
+    for principle, session, status, evidence, when in connection.execute(query.order_by(states.c.number)):
+        before, now = last.get((session, principle)), PrincipleStatus(status)
+        if before is now:
+            continue
+        if session not in counted:
+            counted[session] = measurement_rows.counted_times(connection, session)
+        evaluations = bisect_right(counted[session], when)
+        told = evidence_from_json(json.loads(evidence))
+        found.append(Step(principle, session, before, now, told, evaluations, when))
+        last[session, principle] = now
+    return found
 
 
 def changed(connection: Connection, since: int) -> tuple[int, list[Principle]]:

@@ -30,6 +30,8 @@ from vitruvius.knowledge.principle import (
 
 Json = dict[str, Any]
 """A JSON object."""
+IMPORTED = "imported"
+"""Kind of the event by which a session took principles over from a pack; see `packs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ class SessionRecord:
         seed: Seed of the whole session.
         settings: The settings as used, URLs without passwords.
         started: Seconds since 1970.
-        labels: (space, data set) of everything that the session draws on: its target and its sources.
+        labels: (space, data set) of everything that the session draws on: its target first, its sources,
+            and what the principles that it took over from packs were learned on.
     """
 
     id: str
@@ -111,6 +114,29 @@ class CallRecord:
     id: int
     session: str
     call: Json
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A change of a principle's status in one session.
+
+    Attributes:
+        principle: Id of the principle.
+        session: Id of the session.
+        before: Its status until then; None when the session first had it.
+        status: Its status from then on.
+        evidence: What that status rests on.
+        evaluations: Evaluations of the session's target that had counted by then.
+        time: Seconds since 1970.
+    """
+
+    principle: str
+    session: str
+    before: PrincipleStatus | None
+    status: PrincipleStatus
+    evidence: Evidence
+    evaluations: int
     time: float
 
 
@@ -250,6 +276,7 @@ def principle_to_json(principle: Principle) -> Json:
             "session": origin.session,
             "call": origin.call,
             "labels": sorted(list(label) for label in origin.labels),
+            "pack": origin.pack,
         },
         "supersedes": principle.supersedes,
         "status": principle.status.value,
@@ -280,6 +307,7 @@ def principle_from_json(data: Json) -> Principle:
             session=origin["session"],
             call=origin["call"],
             labels=frozenset((space, dataset) for space, dataset in origin["labels"]),
+            pack=origin.get("pack", ""),
         ),
         status=PrincipleStatus(data["status"]),
         evidence=evidence_from_json(data["evidence"]),

@@ -13,6 +13,11 @@ SETTINGS_FILE = "settings.toml"
 INDEX_FOLDER = "chroma"
 
 
+def is_run(run: Path) -> bool:
+    """Whether a session has begun in this folder."""
+    return (run / LEDGER_FILE).is_file() or bool(_setting(run, "ledger"))
+
+
 def open_ledger(run: Path) -> Ledger:
     """Open the ledger of a run folder: its own file, or the shared one that its settings name.
 
@@ -20,19 +25,32 @@ def open_ledger(run: Path) -> Ledger:
         UserError: There is no run in this folder.
         LedgerError: The ledger cannot be read.
     """
-    settings = run / SETTINGS_FILE
-    try:
-        shared = (
-            tomllib.loads(settings.read_text(encoding="utf-8")).get("ledger") if settings.is_file() else None
-        )
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{settings} cannot be read: {error}.") from error
-    if not shared and not (run / LEDGER_FILE).is_file():
+    if not is_run(run):
         raise UserError(
             f"{run} is no run folder: it has no {LEDGER_FILE}. `vitruvius run` starts a session and names "
             f"its folder."
         )
-    return Ledger(shared or run / LEDGER_FILE)
+    return Ledger(_setting(run, "ledger") or run / LEDGER_FILE)
+
+
+def index_url(run: Path) -> str | None:
+    """The Chroma server that the settings of a run name; None where its index lies in the folder."""
+    return _setting(run, "index")
+
+
+def _setting(run: Path, name: str) -> str | None:
+    """A setting of a run as written down; None without it, or without settings.
+
+    Raises:
+        SettingsError: The settings cannot be read.
+    """
+    settings = run / SETTINGS_FILE
+    if not settings.is_file():
+        return None
+    try:
+        return tomllib.loads(settings.read_text(encoding="utf-8")).get(name)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{settings} cannot be read: {error}.") from error
 
 
 def newest_run(folder: Path = Path("runs")) -> Path:

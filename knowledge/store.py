@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitruvius.errors import (
     InvalidPredicateError,
@@ -24,11 +24,19 @@ from vitruvius.knowledge.chroma_index import (
     renew_folder,
 )
 from vitruvius.knowledge.embedders import Embedder, default_embedder, get_embedder
-from vitruvius.knowledge.filters import Filters, scope
+from vitruvius.knowledge.filters import Filters, operations_of, scope
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.predicate import predicate_from_json
 from vitruvius.knowledge.principle import Principle, PrincipleStatus
+from vitruvius.knowledge.run_folder import INDEX_FOLDER, index_url
 from vitruvius.knowledge.runlock import RunLock
+
+if TYPE_CHECKING:
+    from vitruvius.knowledge.answer import Answer
+
+
+_AROUND = 20
+"""Principles around a question that are looked through for the operations that it names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +215,11 @@ class Store:
         self._create()
         return self.sync()
 
+    @property
+    def place(self) -> str:
+        """Where the index lies: a server, a folder, or memory."""
+        return self._url or str(self._folder or "memory")
+
     def count(self) -> int:
         """Number of principles in the index."""
         return self._used.count()
@@ -278,6 +291,37 @@ class Store:
         found = {p.id: p for p in self.ledger.principles(ids=[id for id, _ in nearest])}
         return [Match(similarity, found[id]) for id, similarity in nearest if id in found]
 
+    def ask(self, question: str, *, task: str | None = None, limit: int = 3) -> Answer:
+        """Answer a question from the principles and from all that was measured, without a language model.
+
+        Args:
+            question: Such as "do two or more skip connections help under 1M parameters?", or a predicate,
+                or two joined by "where".
+            task: Only this task, whatever the question names.
+            limit: Most principles that are brought along.
+
+        Returns:
+            The answer: print it, or look at its parts.
+
+        Raises:
+            UserError: A question without content.
+            UnknownNameError: A task that the ledger does not know.
+        """
+        from vitruvius.knowledge.answer import answer
+        from vitruvius.knowledge.measured import measured
+
+        if not question.strip():
+            raise UserError("There is no question: ask, for example, whether skip connections help.")
+        Filters(task=task).where(self.ledger)  # an unknown task is refused before anything is computed
+        places, notes = measured(self.ledger)
+        found = answer(question, places, notes=notes, task=task)
+        claims = [each.reading.claim for each in found.spaces if each.reading.claim is not None]
+        text = "\n".join([question, *(claim.sentence() for claim in claims)])
+        near = self.search(text, task=task, limit=_AROUND + limit)
+        named = frozenset[str]().union(*(claim.operations_named() for claim in claims))
+        near.sort(key=lambda match: not named & _named(match.principle))  # stable: else by meaning
+        return replace(found, nearest=tuple(near[:limit]))
+
     # ---- housekeeping ----------------------------------------------------------------------
 
     def close(self) -> None:
@@ -296,3 +340,38 @@ class Store:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
+
+
+def open_store(
+    ledger: Ledger,
+    run: Path | None,
+    *,
+    url: str | None = None,
+    embedder: Embedder | None = None,
+    rebuild: bool = False,
+) -> Store:
+    """The store of a run folder, where its settings say: in the folder, or on a Chroma server.
+
+    Args:
+        ledger: The run's ledger.
+        run: The run folder; None keeps the index in memory.
+        url: A Chroma server, whatever the settings say.
+        embedder: As in `Store`.
+        rebuild: As in `Store`.
+
+    Raises:
+        StoreError, RunBusyError: As `Store`.
+        SettingsError: The settings cannot be read.
+    """
+    if run is None:
+        return Store(ledger, None, url=url, embedder=embedder, rebuild=rebuild)
+    server = url or index_url(run)
+    return Store(ledger, run / INDEX_FOLDER, url=server, embedder=embedder, rebuild=rebuild)
+
+
+def _named(principle: Principle) -> frozenset[str]:
+    """The operations that a principle names; none where its predicate cannot be read."""
+    try:
+        return operations_of(principle)
+    except InvalidPredicateError:
+        return frozenset()

@@ -180,21 +180,31 @@ def check(template: Template) -> list[Problem]:
     """All problems of a template, without any model.
 
     Checked: front matter, roles, Jinja syntax, declared inputs = used variables, known inputs and reply,
-    and that it renders with the sample data.
+    and that it renders, with the sample data and with as little in them as ever happens.
     """
     problems = list(template.parsed.problems)
     unknown = [name for name in template.inputs if name not in INPUTS]
     for name in unknown:
         reason = str(unknown_name("input", name, INPUTS))
         problems.append(Problem(str(template.path), _inputs_line(template), reason))
-    if not problems:
-        values = {name: quoted(value, name) for name, value in samples(template.inputs).items()}
-        for part in template.parsed.parts:
-            text = template.fill(part, values)
-            if isinstance(text, Problem):
-                problems.append(text)
-            elif not text:
-                problems.append(Problem(str(template.path), part.line, f"'{part.role}:' renders to nothing"))
+    for bare in () if problems else (False, True):
+        problems += [p for p in _render_problems(template, bare) if p not in problems]
+    return problems
+
+
+def _render_problems(template: Template, bare: bool) -> list[Problem]:
+    """What fails with the samples, or with the barest data."""
+    given = samples(template.inputs, bare=bare)
+    values = {name: quoted(value, name) for name, value in given.items()}
+    problems: list[Problem] = []
+    for part in template.parsed.parts:
+        text = template.fill(part, values)
+        if isinstance(text, Problem):
+            empty = ", ".join(name for name, value in given.items() if not value)
+            reason = f"{text.reason} (where these are empty: {empty})" if bare and empty else text.reason
+            problems.append(Problem(text.file, text.line, reason))
+        elif not text:
+            problems.append(Problem(str(template.path), part.line, f"'{part.role}:' renders to nothing"))
     return problems
 
 

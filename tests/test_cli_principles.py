@@ -13,6 +13,8 @@ from typer.testing import CliRunner, Result
 
 from vitruvius.cli.principles import app
 from vitruvius.errors import RunBusyError, SettingsError, StoreError, UnknownNameError, UserError
+from vitruvius.generator.evaluation.task import Measurement, Status
+from vitruvius.generator.space import get_space
 from vitruvius.knowledge.embedders import HashingEmbedder
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.principle import (
@@ -47,6 +49,10 @@ def make(
 EVIDENCE = Evidence(
     (TaskEvidence(TASK, SEEN, FRESH, tuple(f"good{n}" for n in range(7)), ("bad0", "bad1")),), FRESH
 )
+CALL = {
+    "model": "openai:m", "template": "principles", "template_hash": "abcdef", "tokens_in": 900,
+    "tokens_out": 80, "seconds": 2.5, "outcome": "ok", "reply": "the whole reply", "cost": 0.01,
+}  # fmt: skip
 HELPS = make("Two [bold]convolutions[/bold] help.", "conv3x3", PrincipleStatus.SUPPORTED, evidence=EVIDENCE)
 HURTS = make("Pooling lowers the score.", "avgpool3x3")
 
@@ -59,7 +65,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with Ledger(folder / "ledger.db") as ledger:
         labels = [("nasbench201", "cifar10"), ("nasbench201", "cifar100")]
         ledger.start_session("s", task=TASK, seed=0, settings={}, labels=labels)
-        ledger.add_principle(dataclasses.replace(HELPS, evidence=Evidence()), session="s")
+        ledger.add_call("s", CALL)
+        before = dataclasses.replace(HELPS, status=PrincipleStatus.PROPOSED, evidence=Evidence())
+        ledger.add_principle(before, session="s")
         ledger.update_principle(HELPS, session="s")
         ledger.add_principle(HURTS, session="s")
         Store(ledger, folder / "chroma", embedder=HashingEmbedder()).close()
@@ -80,16 +88,26 @@ def data(*arguments: str | Path) -> list[dict[str, Any]]:
     return json.loads(output(*arguments, "--json"))
 
 
-def test_list_shows_the_evidence(run: Path) -> None:
-    text = output("list")
-    for expected in (
-        HELPS.id, "supported", "Two [bold]convolutions[/bold] help.", "conv3x3 >= 2: higher scores",
-        "7 architectures for, 2 against", "+0.210 [+0.050, +0.370]", "9 with and 14 without", "as sampled +0.350",
-        "+0.300 [+0.100, +0.500]", "good0", "and 3 more", "bad1", "2 of 2 principles",
-    ):  # fmt: skip
-        assert expected in text
-    assert text.index("fresh ") < text.index("+0.210") or text.index("all tasks") < text.index("+0.210")
+def test_list_says_in_two_lines_what_the_evidence_says(run: Path) -> None:
+    first, second, *_, last, hint = output("list").splitlines()
+    assert first.split()[:2] == [HELPS.id, "supported"]
+    assert first.endswith("Two [bold]convolutions[/bold] help.")
+    assert second.strip() == "cifar10: +0.21 [+0.05, +0.37]; 7 for, 2 against"
+    assert last == "2 of 2 principles."
+    assert "principles show ID" in hint
+    assert len(output("list").splitlines()) == 2 * 2 + 2
     assert "1 of 2 principles" in output("list", "--limit", "1")
+
+
+def test_effects_stand_beside_the_task_that_was_asked_about(run: Path) -> None:
+    other = TaskEvidence("nasbench201/cifar100", SEEN, dataclasses.replace(FRESH, estimate=0.11))
+    both = Evidence((*EVIDENCE.tasks, other), dataclasses.replace(FRESH, estimate=0.16))
+    anywhere = dataclasses.replace(HELPS.proposal, task="any")
+    kept = dataclasses.replace(HELPS, id=principle_id(anywhere), proposal=anywhere, evidence=both)
+    with Ledger(run / "ledger.db") as ledger:
+        ledger.add_principle(kept, session="s")
+    text = output("list", "--task", "nasbench201/cifar100")
+    assert "cifar100: +0.11 [+0.05, +0.37]; all tasks: +0.16 [" in text
 
 
 @pytest.mark.parametrize(
@@ -134,18 +152,43 @@ def test_search_puts_the_nearest_first(run: Path) -> None:
 def test_show(run: Path) -> None:
     text = output("show", HELPS.id)
     for expected in (
+        "conv3x3 >= 2: higher scores",
+        "The architecture has at least 2 conv3x3 operations.",
+        '{"kind": "count", "operations": ["conv3x3"], "comparison": ">=", "value": 2}',
+        "nasbench201/cifar10 (names no decision",
+        "fresh       +0.210 [+0.050, +0.370] quantile, 9 with and 14 without; as sampled +0.350",
+        "seen        +0.300 [+0.100, +0.500]",
         "openai:m",
-        "abcdef",
-        "model call 1",
         "nasbench201/cifar100",
-        "good6",
-        "0 for, 0 against",
+        "principles, hash abcdef",
+        "openai:m, call 1: ok",
+        "900 tokens in, 80 out, 2.5 s, 0.0100 US dollars",
+        "the whole reply",
     ):
         assert expected in text
+    history = text[text.index("  history") :].splitlines()[1:]
+    assert [line.split()[2] for line in history] == ["proposed", "supported"]
     shown = json.loads(output("show", HELPS.id, "--json"))
     assert [step["n_for"] for step in shown["history"]] == [0, 7]
+    assert shown["call"]["reply"] == "the whole reply"
     error = call("show", HELPS.id[:-1] + "_").exception
     assert isinstance(error, UnknownNameError) and HELPS.id in str(error)
+
+
+def test_show_draws_what_speaks_for_and_against(run: Path) -> None:
+    space = get_space("nasbench201")
+    good, bad = (space.architecture([n] * 6) for n in (3, 0))
+    with Ledger(run / "ledger.db") as ledger:
+        for number, (each, score) in enumerate(((good, 90.0), (bad, 95.0))):
+            learned = Measurement("nasbench201", TASK, each.key, each.id, Status.OK, score)
+            ledger.record(learned, session="s", batch=number, share="initial")
+        told = TaskEvidence(TASK, SEEN, FRESH, (good.id, "not measured"), (bad.id,))
+        ledger.update_principle(dataclasses.replace(HELPS, evidence=Evidence((told,), FRESH)), session="s")
+    text = output("show", HELPS.id)
+    assert space.draw(good).splitlines()[0].strip() in text
+    assert text.index("for it") < text.index(good.key) < text.index("against it") < text.index(bad.key)
+    assert f"{bad.key}  lacks it, score 95, quantile 0.75" in text
+    assert good.key not in output("show", HELPS.id, "--drawn", "0")
 
 
 def test_the_newest_run_is_the_default(run: Path) -> None:

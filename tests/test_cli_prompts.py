@@ -133,3 +133,71 @@ def test_check_folder(tmp_path: Path) -> None:
     (folder / "own.md").write_text(BROKEN)
     assert run("check", "own", "--folder", str(folder), "--json").exit_code == 1
     assert isinstance(run("check", "--folder", str(tmp_path / "none")).exception, TemplateError)
+
+
+def test_show_by_path_and_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ours = library.find("repair")
+    kept = tmp_path / "runs" / "one" / "prompts"
+    kept.mkdir(parents=True)
+    older = ours.text.replace("cannot be used", "do not work")
+    (kept / "repair.0123456789ab.md").write_text(older)
+    hash = library.load(kept / "repair.0123456789ab.md").hash
+    assert run("show", hash).output.strip() == older.strip()  # found in the run that used it
+    assert run("show", ours.hash[:8]).output.strip() == ours.text.strip()
+    assert run("show", str(kept / "repair.0123456789ab.md"), "--rendered").output.startswith("[user]")
+    told = run("show", "000000000000").exception
+    assert isinstance(told, TemplateError) and "--run" in str(told)
+    assert f"({ours.hash})" in run("diff", hash, ours.hash).output
+
+
+def test_diff_of_yours_and_ours(mine: Path, tmp_path: Path) -> None:
+    assert run("diff", "repair").output.strip() == "repair: yours is ours."
+    mine.mkdir()
+    ours = library.find("repair").text
+    (mine / "repair.md").write_text(ours.replace("cannot be used", "do not work"))
+    lines = run("diff", "repair").output.splitlines()
+    assert "-These parts of your reply cannot be used:" in lines
+    assert "+These parts of your reply do not work:" in lines
+    assert str(library.BUILT_IN / "repair.md") in lines[0] and str(mine / "repair.md") in lines[1]
+    other = tmp_path / "other.md"
+    other.write_text(ours)
+    assert "+These parts" not in run("diff", str(other), str(library.BUILT_IN / "repair.md")).output
+    (mine / "poem.md").write_text(BROKEN)
+    assert isinstance(run("diff", "poem").exception, TemplateError)
+
+
+def test_test(mine: Path) -> None:
+    result = run("test")
+    assert result.exit_code == 0, result.output
+    assert "ok      repair: " in result.output and "tests passed." in result.output
+    rows = json.loads(run("test", "repair", "--json").output)
+    assert {row["template"] for row in rows} == {"repair"} and not any(row["failures"] for row in rows)
+
+
+def test_test_of_a_template_of_ones_own(mine: Path) -> None:
+    """Without tests of its own ours are taken; what it leaves out is named, with status 1."""
+    mine.mkdir()
+    text = library.find("repair").text.replace("{{ p.reason }}", "")
+    (mine / "repair.md").write_text(text)
+    result = run("test", "repair")
+    assert result.exit_code == 1
+    assert "FAILED  repair: what was wrong is told" in result.output and "-> lacks" in result.output
+    (mine / "repair.test.toml").write_text('[[prompt]]\nname = "mine"\ncontains = ["cannot be used"]\n')
+    assert run("test", "repair").output.splitlines() == ["ok      repair: mine", "1 of 1 tests passed."]
+    (mine / "new.md").write_text(BROKEN.replace("nobody", "'x'"))
+    assert isinstance(run("test", "new").exception, UserError)
+
+
+def test_edit_copies_the_tests_too(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDITOR", editor(tmp_path, "cannot be used", "do not work"))
+    assert run("edit", "repair").exit_code == 0
+    assert (mine / "repair.test.toml").read_text() == (library.BUILT_IN / "repair.test.toml").read_text()
+
+
+def test_check_that_it_fits_the_context() -> None:
+    assert run("check", "principles", "--reasoner", "vllm:smollm2").exit_code == 0
+    told = run("check", "principles", "--context", "2500").exception
+    assert isinstance(told, TemplateError) and "a context of 2,500" in str(told)
+    unknown = run("check", "--reasoner", "openai:gpt-5").exception
+    assert isinstance(unknown, UserError) and "--context" in str(unknown)

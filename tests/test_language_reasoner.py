@@ -37,7 +37,7 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ask(*replies: Any, limits: Limits | None = None, **brief: Any) -> tuple[Reflection, ScriptedChatModel]:
     model = ScriptedChatModel(replies=list(replies))
-    return LanguageReasoner(model, limits=limits).reflect(example_brief(**brief)), model
+    return LanguageReasoner(model, limits=limits, road="chain").reflect(example_brief(**brief)), model
 
 
 class TestContract(ReasonerContract):

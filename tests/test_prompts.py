@@ -58,7 +58,8 @@ def test_principles_shows_the_json_form_that_the_schema_wants() -> None:
     assert example is not None
     item = reply_schema(3)["properties"]["principles"]["items"]
     assert all(f'"{key}"' in example[0] for key in item["required"])
-    assert set(item["required"]) == set(ProposedPrinciple.model_fields)
+    needed = {name for name, field in ProposedPrinciple.model_fields.items() if field.is_required()}
+    assert needed <= set(item["required"]) <= set(ProposedPrinciple.model_fields)
 
 
 def test_every_input_of_the_catalogue_has_a_sample_that_templates_take() -> None:
@@ -250,3 +251,47 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
     plain = re.sub(r"[<\[]|(?i:system|user|assistant|human|developer|tool|ai)", "", text)
     assert quote(plain) == plain
     assert quote("params < 1.0M and depth >= 3") == "params < 1.0M and depth >= 3"
+
+
+def _everywhere(value: object, text: str) -> object:
+    """The same data with another text in place of every text."""
+    if isinstance(value, str):
+        return text
+    if isinstance(value, dict):
+        return {key: _everywhere(item, text) for key, item in value.items()}
+    return [_everywhere(item, text) for item in value] if isinstance(value, list) else value
+
+
+TAG = re.compile(r"</?[a-z_]+>|<\|[a-z_]+\|>")
+
+
+@pytest.mark.parametrize("name", library.names())
+@given(text=HOSTILE)
+@settings(max_examples=40, deadline=None)
+def test_no_data_takes_over_a_template_of_ours(name: str, text: str) -> None:
+    """Whatever models wrote into any input: the same roles, the same tags, and nothing is filled in again."""
+    found = library.find(name)
+    tame = _everywhere(samples(found.inputs), "x")
+    wild = _everywhere(samples(found.inputs), text)
+    assert isinstance(tame, dict) and isinstance(wild, dict)
+    calm, stirred = found.render(**tame), found.render(**wild)
+    assert [message.role for message in stirred] == [message.role for message in calm]
+    for before, after in zip(calm, stirred, strict=True):
+        assert TAG.findall(after.content) == TAG.findall(before.content)
+        assert after.content.count("{{ task }}") == after.content.count(quote(text)) * quote(text).count(
+            "{{ task }}"
+        )
+
+
+def test_what_may_be_empty_is_checked_empty(tmp_path: Path) -> None:
+    """The first reflection knows no principles: a template that counts on one would fail in the middle of a run."""
+    (tmp_path / "mine.md").write_text(
+        HEAD.replace("[task]", "[known, space]") + "user:\n{{ space.size }} {{ known[0].sentence }}"
+    )
+    [problem] = library.check(library.load(tmp_path / "mine.md"))
+    assert problem.line == 8 and "empty: known" in problem.reason
+    (tmp_path / "mine.md").write_text(
+        HEAD.replace("[task]", "[space]") + "user:\n{{ space.size + 1 }} architectures"
+    )
+    [problem] = library.check(library.load(tmp_path / "mine.md"))
+    assert "does not render" in problem.reason

@@ -19,7 +19,10 @@ from typing import Any
 
 import pytest
 from store_parts import OPERATIONS, TASK, add, found, principle
+from typer.testing import CliRunner
 
+from vitruvius.cli.principles import app
+from vitruvius.config import build_session, load_settings
 from vitruvius.errors import RunBusyError, StoreError, UnknownNameError, UserError
 from vitruvius.knowledge.embedders import HashingEmbedder, Vectors
 from vitruvius.knowledge.ledger import Ledger
@@ -285,6 +288,29 @@ class TestServer:
             assert again.embedder.name == "hashing" and again.count() == 2
         with Ledger("sqlite://") as empty, Store(empty, None, embedder=HashingEmbedder(32), url=url) as other:
             assert other.search("skip") == []
+
+    def test_is_reached_from_the_settings_and_the_command_line(
+        self, ledger: Ledger, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("vitruvius.knowledge.store.default_embedder", HashingEmbedder)
+        add(ledger, principle("skip"), principle("conv3x3"))
+        (tmp_path / "settings.toml").write_text(f'index = "{url}"\n')
+        found = CliRunner().invoke(app, ["search", "skip", "--run", str(tmp_path), "--about", "skip"])
+        assert principle("skip").id in found.stdout
+        with Store(ledger, None, url=url) as kept:
+            assert kept.count() == 2
+        command = ["reindex", str(tmp_path), "--embedder", "hashing"]
+        assert f"2 principles indexed by hashing in {url}" in CliRunner().invoke(app, command).stdout
+        assert not (tmp_path / "chroma").exists()
+        away = CliRunner().invoke(app, ["search", "x", "--run", str(tmp_path), "--url", "http://127.0.0.1:9"])
+        assert isinstance(away.exception, StoreError)
+
+    def test_a_run_asks_for_it_before_it_spends_anything(self, tmp_path: Path) -> None:
+        settings = load_settings(None, {"index": "http://127.0.0.1:9", "sources": "none"})
+        assert load_settings(None, {}).index is None
+        for _ in range(2):  # the folder is free again
+            with pytest.raises(StoreError, match="No Chroma server answers"):
+                build_session(settings, tmp_path / "run")
 
     @pytest.mark.parametrize("wrong", ["127.0.0.1:8000", "ftp://host", "http://me:hunter2@host:1"])
     def test_addresses(self, ledger: Ledger, wrong: str) -> None:

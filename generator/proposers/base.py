@@ -52,7 +52,7 @@ class Request:
     Attributes:
         n: Number of sequences.
         seed: All randomness of the draw comes from here.
-        temperature: Sampling temperature, above 0.
+        temperature: Sampling temperature, above 0, at most 2.
         quantile: Condition on this score band, 0 (worst tenth) to 9 (best tenth); None draws unconditionally.
         guide: What is wanted; None wants everything. Its shares multiply the model's own at each position
             while sampling, whatever the temperature.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from vitruvius.errors import CheckpointError, UserError
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.proposers.base import Request
+
+HOTTEST = 2.0
+"""The highest temperature that vLLM draws at; the same for all engines."""
 
 
 def check(request: Request, codec: Codec) -> None:
@@ -18,8 +20,10 @@ def check(request: Request, codec: Codec) -> None:
     """
     if request.n < 0:
         raise UserError(f"n is {request.n}: the number of sequences cannot be negative.")
-    if not (request.temperature > 0 and math.isfinite(request.temperature)):
-        raise UserError(f"temperature is {request.temperature}, but a finite number above 0 is needed.")
+    if not 0 < request.temperature <= HOTTEST:  # not a number is refused as well
+        raise UserError(
+            f"temperature is {request.temperature:g}, but a number above 0 and at most {HOTTEST:g} is needed."
+        )
     if request.seed < 0:
         raise UserError(f"seed is {request.seed}, but seeds are not negative.")
     if request.quantile is not None and not 0 <= request.quantile <= 9:

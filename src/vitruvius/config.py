@@ -41,6 +41,8 @@ class Settings(BaseModel):
     """Source tasks; "auto" takes the other data sets of the same table, "none" starts from nothing."""
     ledger: str | None = None
     """SQLAlchemy URL of a shared ledger; None is a SQLite file in the run folder."""
+    index: str | None = None
+    """A Chroma server for the search index, http://host:port; None keeps the index in the run folder."""
     templates: str | None = None
     """Folder with prompt templates of one's own."""
     options: Options = Field(default_factory=lambda: Options.model_validate({}))
@@ -161,4 +163,10 @@ def build_session(settings: Settings, run: Path, progress: Callable[[str], None]
         progress=progress,
     )
     (run / SETTINGS_FILE).write_text(dump_settings(settings), encoding="utf-8")
+    if settings.index is not None:
+        try:
+            _ = session.store  # a server that does not answer is known before anything is spent
+        except BaseException:
+            session.close()
+            raise
     return session

@@ -14,6 +14,7 @@
     │   ├── TableError                a benchmark table
     │   ├── CheckpointError           a model folder
     │   ├── LedgerError               a ledger: other version, not reachable, network file system
+    │   ├── PackError                 a pack of principles: changed, damaged, of another version
     │   └── StoreError                the search index: other embedder, damaged
     ├── RunBusyError                  the run folder is held by another process
     ├── MissingPartError              a package or program not installed; names the mending command
@@ -82,6 +83,10 @@ class CheckpointError(DataError):
 
 class LedgerError(DataError):
     """A ledger that cannot be opened or written."""
+
+
+class PackError(DataError):
+    """A pack of principles that cannot be used."""
 
 
 class StoreError(DataError):

@@ -94,7 +94,19 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class CallLine:
-    """The calls of one model with one template."""
+    """The calls of one model with one template.
+
+    Attributes:
+        model: Name of the model.
+        template: Name of the prompt template.
+        calls: How many were made.
+        outcomes: Outcome -> how many calls ended so.
+        tokens_in: Prompt tokens.
+        tokens_out: Completion tokens.
+        seconds: Wall time.
+        cost: US dollars paid; None if it is not known for all of them.
+        cached: How many replies came from the cache.
+    """
 
     model: str
     template: str
@@ -103,6 +115,8 @@ class CallLine:
     tokens_in: int
     tokens_out: int
     seconds: float
+    cost: float | None = None
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -313,6 +313,12 @@ def _principle_lines(principles: Sequence[Principle]) -> tuple[PrincipleLine, ..
     )
 
 
+def _cost(calls: Sequence[Mapping[str, Any]]) -> float | None:
+    """US dollars paid for calls; None if it is not known for all of them."""
+    known = [call.get("cost") for call in calls]
+    return None if None in known else sum(float(cost or 0.0) for cost in known)
+
+
 def _call_lines(records: Sequence[CallRecord]) -> tuple[CallLine, ...]:
     """Model calls, joined by model and template."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
@@ -327,6 +333,8 @@ def _call_lines(records: Sequence[CallRecord]) -> tuple[CallLine, ...]:
             tokens_in=sum(int(call["tokens_in"]) for call in calls),
             tokens_out=sum(int(call["tokens_out"]) for call in calls),
             seconds=sum(float(call["seconds"]) for call in calls),
+            cost=_cost(calls),
+            cached=sum(bool(call.get("cached")) for call in calls),
         )
         for (model, template), calls in groups.items()
     )

@@ -55,7 +55,7 @@ def score(
     draws: Annotated[
         int, typer.Option("--draws", "-n", min=1, max=100_000, help="Sequences that each engine draws.")
     ] = 10_000,
-    temperature: Annotated[float, typer.Option(help="Sampling temperature, above 0.")] = 1.0,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature, above 0, at most 2.")] = 1.0,
     masks: Annotated[
         bool, typer.Option("--masks", help="Draw again, held to the codes seen at each position.")
     ] = False,

@@ -45,7 +45,7 @@ def sample(
     engine: Annotated[
         str, typer.Option(help="uniform, ngram, transformers, vllm or vllm-server.")
     ] = "transformers",
-    temperature: Annotated[float, typer.Option(help="Sampling temperature, above 0.")] = 1.0,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature, above 0, at most 2.")] = 1.0,
     url: Annotated[str | None, typer.Option(help="For vllm-server: a server that runs already.")] = None,
     draw_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the model's training.")] = 0,

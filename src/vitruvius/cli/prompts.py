@@ -1,4 +1,4 @@
-"""`vitruvius prompts`: list, show, path, edit and check prompt templates."""
+"""`vitruvius prompts`: list, show, path, edit, check and diff templates; `prompts_try` tries them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ import os
 import shlex
 import subprocess
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vitruvius.cli import prompts_try
 from vitruvius.errors import SettingsError, TemplateError, UserError
 
-app = typer.Typer(help="List, show, edit and check prompt templates.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from vitruvius.agents.exhibits import Sizes
+    from vitruvius.agents.rehearsal import Room
+    from vitruvius.prompts.library import Message, Problem, Template
+    from vitruvius.replay import Recorded
+
+app = typer.Typer(help="List, show, edit, check and test prompt templates.", no_args_is_help=True)
 
 Folder = Annotated[
     Path | None,
@@ -54,27 +61,47 @@ def list_templates(folder: Folder = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Name of the template.")],
+    name: Annotated[str, typer.Argument(help="Name of the template, path of a file, or content hash.")],
     rendered: Annotated[bool, typer.Option("--rendered", help="Fill in sample data.")] = False,
+    run: Annotated[
+        Path | None, typer.Option(help="Fill in what this run showed in its last reflection.")
+    ] = None,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """A template as it is written, or as a model would get it with sample data."""
-    from vitruvius.prompts import library
+    """A template as it is written, or as a model would get it with sample data or that of a run."""
     from vitruvius.prompts.inputs import samples
+    from vitruvius.prompts.versions import version
 
-    if not rendered:
-        template = library.load(library.locate(name, folder))
+    template = version(name, folder, _runs(run))
+    if not rendered and run is None:
         fields = {"name": name, "path": str(template.path), "hash": template.hash, "text": template.text}
         typer.echo(json.dumps(fields, indent=2, ensure_ascii=False) if as_json else template.text.rstrip())
         return
-    template = library.find(name, folder)
-    messages = template.render(**samples(template.inputs))
+    _refuse_broken(template)
+    messages = template.render(**samples(template.inputs)) if run is None else _real(template, _record(run))
     if as_json:
         told = [{"role": message.role, "content": message.content} for message in messages]
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
         return
     typer.echo("\n\n".join(f"[{message.role}]\n{message.content}" for message in messages))
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(help="Name, path or hash; with one argument: a name of yours.")],
+    new: Annotated[str | None, typer.Argument(help="Name, path or hash of the other version.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder that keeps the templates of a hash.")] = None,
+    folder: Folder = None,
+) -> None:
+    """What differs between our template and yours, or between two versions of one."""
+    from vitruvius.prompts.versions import built_in, difference, version
+
+    second = version(old if new is None else new, folder, _runs(run))
+    first = built_in(second.name) if new is None else version(old, folder, _runs(run))
+    lines = difference(first, second)
+    same = f"{second.name}: yours is ours." if new is None else f"equal: both are {second.hash}."
+    typer.echo("\n".join(lines) if lines else same)
 
 
 @app.command()
@@ -93,7 +120,7 @@ def edit(
     name: Annotated[str, typer.Argument(help="Name of the template.")],
     folder: Folder = None,
 ) -> None:
-    """Copy a template into your folder if it is not there, open $EDITOR on it, and check it afterwards."""
+    """Copy a template and its tests into your folder, open $EDITOR on it, and check it afterwards."""
     from vitruvius.prompts import library
 
     own = folder or library.user_folder()
@@ -104,40 +131,104 @@ def edit(
     target = own / source.name
     try:
         own.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+        for file in (source, source.with_name(f"{name}.test.toml")):
+            if file.is_file() and not (own / file.name).exists():
+                (own / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
         status = subprocess.run([*shlex.split(editor), str(target)], check=False).returncode
     except (OSError, ValueError) as error:
         raise UserError(f"{target} could not be edited with {editor!r}: {error}.") from error
     if status != 0:
         raise UserError(f"The editor {editor!r} ended with status {status}; {target} was left as it is.")
-    _report([target])
+    _report(_problems([library.load(target)]), 1, as_json=False)
 
 
 @app.command()
 def check(
     name: Annotated[str | None, typer.Argument(help="Name of a template; without: all of them.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Check it with the data of this run too, which are more.")
+    ] = None,
+    reasoner: Annotated[
+        str | None, typer.Option(help="The model whose context it must fit; by default the smallest.")
+    ] = None,
+    context: Annotated[int | None, typer.Option(min=1, help="The context in tokens instead.")] = None,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Check templates without a model: exit status 1 and file, line and reason for each problem."""
+    from vitruvius.agents.rehearsal import room_of
     from vitruvius.prompts import library
 
     wanted = library.names(folder) if name is None else [name]
-    _report([library.locate(one, folder) for one in wanted], as_json)
+    templates = [library.load(library.locate(one, folder)) for one in wanted]
+    record = None if run is None else _record(run)
+    problems = _problems(templates, record, room_of(reasoner, context))
+    _report(problems, len(templates), as_json)
 
 
-def _report(files: list[Path], as_json: bool = False) -> None:
+def _problems(
+    templates: list[Template], record: Recorded | None = None, room: Room | None = None
+) -> list[Problem]:
+    """All problems: those of the text, and for sound ones those with real data and of size."""
+    from vitruvius.agents.rehearsal import too_long
+    from vitruvius.prompts import library
+    from vitruvius.prompts.inputs import samples
+
+    found: list[Problem] = []
+    for template in templates:
+        problems = library.check(template)
+        if not problems and room is not None:
+            try:
+                given = samples(template.inputs)
+                messages = template.render(**given) if record is None else _real(template, record, room.sizes)
+                problems = too_long(template, messages, room)
+            except TemplateError as error:
+                problems = [library.Problem(str(template.path), 1, f"with the data of the run: {error}")]
+        found += problems
+    return found
+
+
+def _record(run: Path) -> Recorded:
+    """The last reflection of a run."""
+    from vitruvius.replay import recorded
+
+    return recorded(run)
+
+
+def _real(template: Template, record: Recorded, sizes: Sizes | None = None) -> list[Message]:
+    """The messages with what was shown in a reflection."""
+    from vitruvius.replay import render_recorded
+
+    messages, missing = render_recorded(template, record, sizes)
+    if missing:
+        typer.echo(f"note: {template.name}: sample data stand for {', '.join(missing)}", err=True)
+    return messages
+
+
+def _refuse_broken(template: Template) -> None:
     from vitruvius.prompts import library
 
-    problems = [problem for file in files for problem in library.check(library.load(file))]
+    problems = library.check(template)
+    if problems:
+        raise TemplateError("\n".join(f"{problem}." for problem in problems))
+
+
+def _runs(run: Path | None) -> list[Path]:
+    """Run folders that are searched for a hash: the one named, else all under ./runs."""
+    return [run] if run is not None else sorted(Path("runs").glob("*"))
+
+
+def _report(problems: list[Problem], checked: int, as_json: bool) -> None:
     if as_json:
         told = [{"file": p.file, "line": p.line, "reason": p.reason} for p in problems]
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
         raise typer.Exit(1 if problems else 0)
     if problems:
         raise TemplateError("\n".join(str(problem) for problem in problems))
-    typer.echo(f"{len(files)} {'template' if len(files) == 1 else 'templates'}: no problems.")
+    typer.echo(f"{checked} {'template' if checked == 1 else 'templates'}: no problems.")
 
+
+app.command("test")(prompts_try.test)
+app.command("compare")(prompts_try.compare)
 
 __all__ = ["app"]

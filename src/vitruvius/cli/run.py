@@ -23,7 +23,7 @@ def run(
     task: Annotated[str | None, typer.Option(help="What is searched: SPACE/DATASET.")] = None,
     evaluations: Annotated[int | None, typer.Option(help="Budget: evaluations of the target.")] = None,
     reasoner: Annotated[
-        str | None, typer.Option(help="statistics, none, openai:MODEL, or vllm:PATH-OR-NAME.")
+        str | None, typer.Option(help="statistics, none, openai:MODEL, vllm:PATH-OR-NAME, both:MODEL.")
     ] = None,
     proposer: Annotated[
         str | None, typer.Option(help="auto, vllm, vllm-server, transformers, ngram, uniform.")

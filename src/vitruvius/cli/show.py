@@ -146,7 +146,16 @@ def _costs(summary: Summary, console: Console) -> None:
     for call in summary.calls:
         outcomes = ", ".join(f"{n} {outcome}" for outcome, n in call.outcomes.items())
         tokens = f"{call.tokens_in} tokens in, {call.tokens_out} out"
-        _line(console, f"{call.model}, template {call.template}: {call.calls} calls ({outcomes}), {tokens}")
+        cached = f", {call.cached} from the cache" if call.cached else ""
+        _line(
+            console,
+            f"{call.model}, template {call.template}: {call.calls} calls ({outcomes}){cached}, {tokens}, "
+            f"{dollars(call.cost)}",
+        )
+    if summary.calls:
+        costs = [call.cost for call in summary.calls]
+        total = None if None in costs else sum(cost or 0.0 for cost in costs)
+        _line(console, f"paid for the reasoner: {dollars(total)}")
     if summary.refused:
         _line(console, "refused: " + ", ".join(f"{n} {reason}" for reason, n in summary.refused.items()))
     for warning in summary.warnings:
@@ -169,6 +178,11 @@ def _next(summary: Summary, console: Console) -> None:
 def number(value: float | None) -> str:
     """A score with four significant digits, empty for none."""
     return "" if value is None else f"{value:.4g}"
+
+
+def dollars(cost: float | None) -> str:
+    """What was paid, or that it is not known."""
+    return "price not known" if cost is None else f"${cost:.4f}" if cost else "nothing"
 
 
 def interval(effect: Effect | None) -> str:

@@ -34,8 +34,10 @@ class ScriptedChatModel(BaseChatModel):
     Attributes:
         replies: The script.
         structured: Whether it can be held to a schema; if not, asking so raises NotImplementedError.
+        tools: Whether it can be given tools; if not, binding them raises NotImplementedError.
         asked: The messages of each call so far.
         schemas: The schema of each call so far, None where there was none.
+        offered: Names of the tools of each call so far.
     """
 
     __test__ = False
@@ -43,8 +45,10 @@ class ScriptedChatModel(BaseChatModel):
 
     replies: list[Any]
     structured: bool = True
+    tools: bool = False
     asked: list[list[BaseMessage]] = Field(default_factory=list[list[BaseMessage]])
     schemas: list[dict[str, Any] | None] = Field(default_factory=list[dict[str, Any] | None])
+    offered: list[list[str]] = Field(default_factory=list[list[str]])
     _next: int = PrivateAttr(0)
     _released: threading.Event = PrivateAttr(default_factory=threading.Event)
 
@@ -70,6 +74,7 @@ class ScriptedChatModel(BaseChatModel):
     ) -> ChatResult:
         self.asked.append(list(messages))
         self.schemas.append(kwargs.get("schema"))
+        self.offered.append(list(kwargs.get("offered", [])))
         step = cast("Scripted", self.replies[min(self._next, len(self.replies) - 1)])
         self._next += 1
         if isinstance(step, str) and step == HANG:
@@ -93,5 +98,21 @@ class ScriptedChatModel(BaseChatModel):
 
         return RunnableLambda(play)
 
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
+        """The script again; the tools are recorded, and called only where the script says so."""
+        if not self.tools:
+            raise NotImplementedError("this model cannot call tools")
+        names = [tool["function"]["name"] if isinstance(tool, dict) else tool.name for tool in tools]
+        return self.bind(offered=names)
 
-__all__ = ["HANG", "Scripted", "ScriptedChatModel"]
+
+def calls(*tools: tuple[str, dict[str, Any]], text: str = "") -> AIMessage:
+    """A reply that calls these tools, each a name and its arguments."""
+    made = [
+        {"type": "tool_call", "name": name, "args": arguments, "id": f"call_{i}"}
+        for i, (name, arguments) in enumerate(tools)
+    ]
+    return AIMessage(text, tool_calls=made)
+
+
+__all__ = ["HANG", "Scripted", "ScriptedChatModel", "calls"]

@@ -127,6 +127,7 @@ class ProposerContract:
             {"n": -1},
             {"temperature": 0.0},
             {"temperature": float("nan")},
+            {"temperature": 2.5},
             {"quantile": 10},
             {"quantile": -1},
             {"seed": -1},

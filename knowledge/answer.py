@@ -1,0 +1,276 @@
+"""Answering a question from what was measured: no language model, no belief.
+
+A question is read (`question`), what it claims becomes a predicate, and the predicate is evaluated on every
+measurement of the ledger: effects with intervals on uniform draws, as for principles, counts, the
+architectures that speak for and against it, and how much of it was tried at all. A question is not mined from
+the measurements, so none has to be held back. Whoever asks many questions will meet chance: the intervals are
+those of one question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vitruvius.generator.space import SearchSpace
+from vitruvius.knowledge.evidence import Thresholds, assess
+from vitruvius.knowledge.measured import Measured
+from vitruvius.knowledge.observations import Observations
+from vitruvius.knowledge.population import Mask, Population
+from vitruvius.knowledge.predicate import Count, Predicate
+from vitruvius.knowledge.principle import Effect, Origin, Principle, Proposal, principle_id
+from vitruvius.knowledge.question import Reading, read
+
+if TYPE_CHECKING:
+    from vitruvius.knowledge.store import Match
+
+THRESHOLDS = Thresholds()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAnswer:
+    """What one task says.
+
+    Attributes:
+        place: The task with what was measured there.
+        tried: Measured architectures that have what was asked about, under the condition.
+        compared: Measured architectures under the condition.
+        share: Part of the whole space (a sample of it) that has what was asked about; nan where costs decide.
+        effect: Effect on the uniform draws, None where there are not some on both sides.
+        best: Ids of those that have it and lie above the middle, the best first.
+        worst: Ids of those that have it and lie below the middle, the worst first.
+    """
+
+    place: Measured
+    tried: int
+    compared: int
+    share: float
+    effect: Effect | None
+    best: tuple[str, ...]
+    worst: tuple[str, ...]
+
+    @property
+    def hardly_tried(self) -> bool:
+        """Whether too few have it, or too few lack it, to say anything."""
+        if self.effect is None:
+            return True
+        return min(self.effect.holding, self.effect.lacking) < THRESHOLDS.fewest
+
+    @property
+    def coverage(self) -> str:
+        """How much was tried, in words: "hardly tried on cifar100: 3 of 50"."""
+        dataset = self.place.task.rpartition("/")[2]
+        counts = f"{self.tried} of {self.compared} measured"
+        if not self.compared:
+            return f"nothing measured on {dataset} under this condition"
+        if not self.tried:
+            return f"never tried on {dataset}: {counts}"
+        if self.tried == self.compared:
+            return f"all that was measured on {dataset} has it: {counts}"
+        return f"{'hardly tried' if self.hardly_tried else 'tried'} on {dataset}: {counts}"
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceAnswer:
+    """What the tasks of one space say.
+
+    Attributes:
+        space: The space.
+        reading: What the question was read as there.
+        tasks: What each task says; empty where nothing was recognised.
+        joined: The effect over these tasks (random-effects mean), None where there is none.
+        singles: Where nothing was recognised, each operation by itself with its effect over the tasks, the
+            most helpful first.
+    """
+
+    space: SearchSpace
+    reading: Reading
+    tasks: tuple[TaskAnswer, ...] = ()
+    joined: Effect | None = None
+    singles: tuple[tuple[Predicate, Effect], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is known about a question.
+
+    Attributes:
+        question: As asked.
+        spaces: What was measured, by space.
+        nearest: Principles nearest in meaning.
+        unknown: Words that were not recognised in any space.
+        notes: Other things to know.
+    """
+
+    question: str
+    spaces: tuple[SpaceAnswer, ...]
+    nearest: tuple[Match, ...]
+    unknown: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        from vitruvius.knowledge.answer_text import plain_answer
+
+        return plain_answer(self)
+
+    def __str__(self) -> str:
+        """As text, architectures drawn."""
+        from vitruvius.knowledge.answer_text import answer_lines
+
+        return "\n".join(answer_lines(self))
+
+
+def verdict(effect: Effect | None, direction: int = 1) -> str:
+    """What an effect says of "does it help" (direction 1) or "does it hurt" (-1)."""
+    if effect is None:
+        return "cannot be told: nothing to compare"
+    low, high = sorted((direction * effect.low, direction * effect.high))
+    if low > 0:
+        return "yes" if direction * effect.estimate >= THRESHOLDS.useful else "yes, but hardly"
+    if high < 0:
+        return f"no, it {'hurts' if direction > 0 else 'helps'}"
+    if high < THRESHOLDS.useful:
+        return "no, not to speak of"
+    return "cannot be told yet: the interval holds zero"
+
+
+def answer(
+    question: str,
+    places: Sequence[Measured],
+    *,
+    nearest: Iterable[Match] = (),
+    notes: Iterable[str] = (),
+    task: str | None = None,
+) -> Answer:
+    """Answer a question from measurements.
+
+    Args:
+        question: In English, or in the language of predicates; see `question.read`.
+        places: What was measured.
+        nearest: Principles to go with it.
+        notes: Sentences to go with it.
+        task: Only this task, whatever the question names.
+    """
+    spaces: list[SpaceAnswer] = []
+    for space in dict.fromkeys(place.observations.space for place in places):
+        mine = [place for place in places if place.observations.space is space]
+        spaces.append(_on_space(question, space, mine, task))
+    unknown = [word for each in spaces for word in each.reading.unknown]
+    nowhere = [word for word in dict.fromkeys(unknown) if all(word in s.reading.unknown for s in spaces)]
+    said = [note for each in spaces for note in each.reading.notes]
+    return Answer(
+        question, tuple(spaces), tuple(nearest), tuple(nowhere), tuple(dict.fromkeys([*notes, *said]))
+    )
+
+
+def _on_space(question: str, space: SearchSpace, places: Sequence[Measured], task: str | None) -> SpaceAnswer:
+    costs = {name for place in places for name in place.observations.costs}
+    populations = {
+        place.task: Population(space, place.observations.choices, place.observations.costs)
+        for place in places
+    }
+    depths = np.concatenate([population.depth for population in populations.values()])
+    tasks = [place.task for place in places]
+    reading = read(question, space, costs=costs, tasks=tasks, deep=_middle(depths))
+    wanted = {task} if task is not None else reading.tasks
+    asked = [place for place in places if not wanted or place.task in wanted]
+    if reading.claim is None:
+        return SpaceAnswer(space, reading, singles=() if reading.foreign else _singles(reading, asked))
+    able = [place for place in asked if _fits(reading, place)]
+    share = _share(reading, space)
+    ((effects, joined),) = _effects([reading.claim], reading, able)
+    tasks_said = [_on_task(reading, each, populations[each.task], share, effects) for each in able]
+    return SpaceAnswer(space, reading, tuple(tasks_said), joined)
+
+
+def _middle(depths: np.ndarray[Any, np.dtype[np.int8]]) -> int:
+    """The depth that divides architectures most evenly into those that reach it and those that do not."""
+    steps = range(1, max(int(depths.max(initial=1)), 1) + 1)
+    return min(steps, key=lambda step: abs(float((depths >= step).mean()) - 0.5)) if len(depths) else 3
+
+
+def _fits(reading: Reading, place: Measured) -> bool:
+    parts = [part for part in (reading.claim, reading.where) if part is not None]
+    return all(part.fits(place.observations.space, place.observations.costs) for part in parts)
+
+
+def _masks(claim: Predicate, where: Predicate | None, population: Population) -> tuple[Mask, Mask]:
+    """What has it, and what is compared: (n,) each; a cost that is not known is not compared."""
+    compared = np.ones(len(population), dtype=np.bool_) if where is None else where.holds(population)
+    return claim.holds(population), compared
+
+
+def _effects(
+    claims: Sequence[Predicate], reading: Reading, places: Sequence[Measured]
+) -> list[tuple[dict[str, Effect | None], Effect | None]]:
+    """Effects of each claim, by task and joined, by the same rules as for principles."""
+    if not places:
+        return [({}, None) for _ in claims]
+    space = places[0].observations.space.name
+    proposals = [Proposal("", claim.to_json(), space, direction=reading.direction) for claim in claims]
+    # Everything counts as fresh: the claim comes from a person, not from these measurements.
+    asked = [(Principle(principle_id(one), one, Origin("question")), 0) for one in proposals]
+    observed = [_compared(reading, place) for place in places]
+    return [
+        ({told.task: told.fresh for told in scored.evidence.tasks}, scored.evidence.joined)
+        for scored in assess(asked, observed, THRESHOLDS)
+    ]
+
+
+def _compared(reading: Reading, place: Measured) -> Observations:
+    """What is compared on a task: everything, or what meets the condition."""
+    observed = place.observations
+    if reading.where is None:
+        return observed
+    return observed.take(reading.where.holds(Population(observed.space, observed.choices, observed.costs)))
+
+
+def _singles(reading: Reading, places: Sequence[Measured]) -> tuple[tuple[Predicate, Effect], ...]:
+    """Every operation by itself, the most helpful first."""
+    if not places:
+        return ()
+    operations = places[0].observations.space.operations
+    claims = [Count(operations=(name,), comparison=">=", value=1) for name in operations]
+    told = zip(claims, _effects(claims, reading, places), strict=True)
+    known = [(claim, joined) for claim, (_, joined) in told if joined is not None]
+    return tuple(sorted(known, key=lambda pair: -pair[1].estimate))
+
+
+def _on_task(
+    reading: Reading,
+    place: Measured,
+    population: Population,
+    share: float,
+    effects: Mapping[str, Effect | None],
+) -> TaskAnswer:
+    if reading.claim is None:
+        raise ValueError("Nothing was claimed.")
+    has, compared = _masks(reading.claim, reading.where, population)
+    ids, quantiles = list(place.scores), place.observations.quantiles
+    mine = np.flatnonzero(has & compared)
+    ranked = mine[np.argsort(-quantiles[mine], kind="stable")]
+    return TaskAnswer(
+        place, len(mine), int(compared.sum()), share, effects.get(place.task),
+        best=tuple(ids[i] for i in ranked if quantiles[i] > 0.5)[:LISTED],
+        worst=tuple(ids[i] for i in ranked[::-1] if quantiles[i] < 0.5)[:LISTED],
+    )  # fmt: skip
+
+
+LISTED = 10
+"""Architectures that are named for and against, on each task."""
+SAMPLE = 2000
+"""Architectures of a space that tell which share of it has what is asked about."""
+
+
+def _share(reading: Reading, space: SearchSpace) -> float:
+    """Share of the space under the condition that has it; nan where costs decide, or nothing meets it."""
+    parts = [part for part in (reading.claim, reading.where) if part is not None]
+    if reading.claim is None or not all(part.fits(space, ()) for part in parts):
+        return float("nan")
+    population = Population(space, space.sample(SAMPLE, np.random.default_rng(0)))
+    has, compared = _masks(reading.claim, reading.where, population)
+    return float(has[compared].mean()) if compared.any() else float("nan")

@@ -1,0 +1,159 @@
+"""An answer as text, with architectures drawn, and as plain data."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from vitruvius.knowledge.answer import Answer, SpaceAnswer, TaskAnswer, verdict
+from vitruvius.knowledge.principle import Effect
+from vitruvius.knowledge.records import principle_to_json
+from vitruvius.knowledge.vocabulary import vocabulary
+
+DRAWN = 2
+"""Counter-examples that are drawn."""
+
+
+def answer_lines(answer: Answer, drawn: int = DRAWN) -> Iterator[str]:
+    """An answer for people, line by line.
+
+    Args:
+        answer: The answer.
+        drawn: Counter-examples drawn for each space.
+    """
+    for each in answer.spaces:
+        yield from space_lines(each, len(answer.spaces) > 1)
+        yield from _counter_examples(each, drawn)
+    if not answer.spaces:
+        yield "Nothing was measured yet."
+    if answer.unknown:
+        yield f"not recognised: {', '.join(_hinted(word, answer) for word in answer.unknown)}"
+    yield from answer.notes
+    if answer.nearest:
+        yield ""
+        yield "Principles nearest in meaning"
+    for match in answer.nearest:
+        principle, joined = match.principle, match.principle.evidence.joined
+        told = "not tested yet" if joined is None else effect_text(joined)
+        yield f"[{principle.id}]  {principle.status.value:<10}  {principle.sentence}  {told}"
+
+
+def space_lines(each: SpaceAnswer, several: bool = False) -> Iterator[str]:
+    """What was understood and measured on one space, without drawings; with its name if there are several."""
+    reading, space = each.reading, each.space.name
+    where = f" on {space}" if several else ""
+    if reading.foreign:
+        yield f"{space} has no operation called {', '.join(reading.foreign)}: nothing to be told there."
+        return
+    if reading.claim is None:
+        condition = "" if reading.where is None else f", where {reading.where.text()}"
+        yield f"no operation or shape was recognised{where}; each operation by itself{condition}:"
+        for claim, effect in each.singles:
+            yield f"  {claim.text():<14}  {effect_text(effect)}  [measured]"
+        return
+    asked = "does it help?" if reading.direction > 0 else "does it hurt?"
+    yield f"understood{where} as: {reading.text()}: {asked}"
+    if not each.tasks:
+        yield f"Nothing that was measured{where} can be asked this."
+        return
+    yield f"{verdict(each.joined, reading.direction)}  [measured]"
+    if each.joined is not None and len(each.tasks) > 1:
+        yield f"  all tasks   {effect_text(each.joined)}"
+    for task in each.tasks:
+        told = "" if task.effect is None else f"  {effect_text(task.effect)}"
+        yield f"  {task.coverage}{told}"
+    share = each.tasks[0].share
+    if not math.isnan(share):
+        yield f"  in the whole space {share:.0%} have it"
+
+
+def _counter_examples(each: SpaceAnswer, drawn: int) -> Iterator[str]:
+    """Architectures that have it and do not score as the measurements say, of the first task with some."""
+    if each.joined is None or not drawn:
+        return
+    for task in each.tasks:
+        against = task.worst if each.joined.estimate >= 0 else task.best
+        if against:
+            yield f"counter-examples, on {task.place.task}:"
+            for id in against[:drawn]:
+                yield from _drawn(id, task)
+            return
+    yield "no counter-example: all that have it lie on the same side of the middle"
+
+
+def _drawn(id: str, task: TaskAnswer) -> Iterator[str]:
+    architecture = task.place.architecture(id)
+    if architecture is None:
+        return
+    score, quantile = task.place.scores[id], task.place.quantile(id)
+    yield f"  {architecture.key}  score {score:.6g}, quantile {quantile:.2f}"
+    for line in architecture.space.draw(architecture).splitlines():
+        yield f"    {line}"
+
+
+def effect_text(effect: Effect) -> str:
+    """`+0.21 [+0.05, +0.37] quantile, 12 with and 38 without`."""
+    return (
+        f"{effect.estimate:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}] quantile, "
+        f"{effect.holding} drawn with and {effect.lacking} without"
+    )
+
+
+def _hinted(word: str, answer: Answer) -> str:
+    """A word with the nearest one that would have been recognised."""
+    known = {part for each in answer.spaces for words in vocabulary(each.space) for part in words}
+    near = difflib.get_close_matches(word, known | {"connection", "parameter", "depth"}, n=1, cutoff=0.75)
+    return f"{word} (did you mean {near[0]}?)" if near else word
+
+
+def plain_answer(answer: Answer) -> dict[str, Any]:
+    """An answer as plain data."""
+    return {
+        "question": answer.question,
+        "spaces": [_plain_space(each) for each in answer.spaces],
+        "nearest": [
+            {"similarity": match.similarity, **principle_to_json(match.principle)} for match in answer.nearest
+        ],
+        "unknown": list(answer.unknown),
+        "notes": list(answer.notes),
+    }
+
+
+def _plain_space(each: SpaceAnswer) -> dict[str, Any]:
+    reading = each.reading
+    return {
+        "space": each.space.name,
+        "claim": None if reading.claim is None else reading.claim.to_json(),
+        "where": None if reading.where is None else reading.where.to_json(),
+        "understood": reading.text(),
+        "direction": reading.direction,
+        "foreign": list(reading.foreign),
+        "verdict": verdict(each.joined, reading.direction) if each.tasks else None,
+        "effect": _plain_effect(each.joined),
+        "singles": [
+            {"claim": claim.to_json(), "effect": _plain_effect(effect)} for claim, effect in each.singles
+        ],
+        "tasks": [
+            {
+                "task": task.place.task,
+                "tried": task.tried,
+                "compared": task.compared,
+                "coverage": task.coverage,
+                "hardly_tried": task.hardly_tried,
+                "share_of_space": None if math.isnan(task.share) else task.share,
+                "effect": _plain_effect(task.effect),
+                "best": list(task.best),
+                "worst": list(task.worst),
+            }
+            for task in each.tasks
+        ],
+    }
+
+
+def _plain_effect(effect: Effect | None) -> dict[str, float] | None:
+    if effect is None:
+        return None
+    names = ("estimate", "low", "high", "holding", "lacking")
+    return {name: getattr(effect, name) for name in names}

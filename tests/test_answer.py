@@ -1,0 +1,192 @@
+"""Questions answered from measurements whose truth is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from measured_ledger import SOURCE, SPACE, TARGET, claim, filled, measure
+from typer.testing import CliRunner
+
+from vitruvius.cli.principles import app
+from vitruvius.errors import UnknownNameError, UserError
+from vitruvius.knowledge.answer import SpaceAnswer, TaskAnswer, verdict
+from vitruvius.knowledge.embedders import HashingEmbedder
+from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.population import Population
+from vitruvius.knowledge.predicate import Predicate
+from vitruvius.knowledge.principle import Effect
+from vitruvius.knowledge.store import Store
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with filled(tmp_path / "run" / "ledger.db") as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def store(ledger: Ledger) -> Iterator[Store]:
+    with Store(ledger, None, embedder=HashingEmbedder()) as store:
+        yield store
+
+
+def told(store: Store, question: str, task: str | None = None) -> SpaceAnswer:
+    (found,) = store.ask(question, task=task).spaces
+    return found
+
+
+def of(found: SpaceAnswer, task: str) -> TaskAnswer:
+    return next(each for each in found.tasks if each.place.task == task)
+
+
+def test_the_truth_is_found_on_each_task(store: Store) -> None:
+    found = told(store, "do skip connections help?")
+    target, source = of(found, TARGET).effect, of(found, SOURCE).effect
+    assert target is not None
+    assert source is not None
+    assert target.low > 0 > source.high
+    assert verdict(target) == "yes"
+    assert verdict(source) == "no, it hurts"
+    assert verdict(source, -1) == "yes"
+    assert verdict(found.joined) == "cannot be told yet: the interval holds zero"
+
+
+def test_figures_are_those_of_the_measurements(store: Store) -> None:
+    found = told(store, "do two or more skips help under 0.35M parameters?", task=TARGET)
+    (answer,) = found.tasks
+    observed = answer.place.observations
+    population = Population(SPACE, observed.choices, observed.costs)
+    has, cheap = population.count(["skip"]) >= 2, observed.costs["params"] < 0.35
+    assert (answer.tried, answer.compared) == ((has & cheap).sum(), cheap.sum())
+    quantiles = observed.quantiles
+    assert answer.effect is not None
+    expected = quantiles[has & cheap].mean() - quantiles[~has & cheap].mean()
+    assert answer.effect.estimate == pytest.approx(expected, abs=1e-5)
+    assert answer.effect.holding + answer.effect.lacking == cheap.sum()
+    assert np.isnan(answer.share)  # what parameters an architecture has is known where it was measured only
+
+
+def test_counter_examples_have_it_and_score_on_the_other_side(store: Store) -> None:
+    answer = of(told(store, "does skip help?"), TARGET)
+    rule = Predicate.parse("skip >= 1")
+    assert answer.worst
+    for ids, above in ((answer.best, True), (answer.worst, False)):
+        quantiles = [answer.place.quantile(id) for id in ids]
+        assert quantiles == sorted(quantiles, reverse=above)
+        assert all((quantile > 0.5) is above for quantile in quantiles)
+        for id in ids:
+            architecture = answer.place.architecture(id)
+            assert architecture is not None
+            assert rule.holds_one(architecture)
+    text = str(store.ask("does skip help?", task=TARGET))
+    worst = answer.place.architecture(answer.worst[0])
+    assert worst is not None
+    assert worst.key in text
+    assert SPACE.draw(worst).splitlines()[-1].strip() in text
+
+
+@pytest.mark.parametrize(
+    ("question", "words", "hardly"),
+    [
+        ("do four skips help on cifar10", "hardly tried on cifar10", True),
+        ("do skips help on cifar10", "tried on cifar10", False),
+        ("do six skips and conv3x3 help on cifar10", "never tried on cifar10: 0 of", True),
+        ("does depth >= 0 help on cifar10", "all that was measured on cifar10 has it", True),
+        ("do skips help above 5M parameters on cifar10", "nothing measured on cifar10 under", True),
+    ],
+)
+def test_coverage(store: Store, question: str, words: str, hardly: bool) -> None:
+    answer = of(told(store, question), TARGET)
+    assert answer.coverage.startswith(words)
+    assert answer.hardly_tried is hardly
+    assert f"{answer.tried} of {answer.compared}" in answer.coverage or not answer.compared
+
+
+def test_the_share_of_the_space_is_that_of_the_space(store: Store) -> None:
+    answer = of(told(store, "does skip help?"), TARGET)
+    assert answer.share == pytest.approx(1 - 0.8**6, abs=0.04)
+
+
+def test_a_search_that_went_elsewhere_does_not_move_the_effect(ledger: Ledger, store: Store) -> None:
+    before = of(told(store, "does skip help?"), TARGET).effect
+    measure(
+        ledger,
+        TARGET,
+        lambda population: 200.0 - 50.0 * population.count(["skip"]),
+        60,
+        share="local",
+        seed=3,
+    )
+    after = of(told(store, "does skip help?"), TARGET).effect
+    assert before is not None
+    assert after is not None
+    assert after.estimate == pytest.approx(before.estimate, abs=0.02)  # uniform draws only
+    assert after.naive != pytest.approx(before.naive, abs=0.02)
+
+
+def test_which_operations_help_is_answered_for_each(store: Store) -> None:
+    found = told(store, "which operations help on cifar10?")
+    assert found.tasks == ()
+    claims = [next(iter(predicate.operations_named())) for predicate, _ in found.singles]
+    assert claims[0] == "skip"
+    assert set(claims) == set(SPACE.operations)
+    assert told(store, "which operations help on cifar100?").singles[-1][0].text() == "skip >= 1"
+
+
+def test_what_was_not_understood_is_said(store: Store) -> None:
+    text = str(store.ask("do frobnicated skips help through the conection?"))
+    assert "understood as: skip >= 1: does it help?" in text
+    assert "not recognised: frobnicated, through, conection (did you mean connection?)" in text
+    assert "has no operation called gat" in str(store.ask("does gat help?"))
+
+
+def test_principles_come_along(ledger: Ledger, store: Store) -> None:
+    kept = claim("skip >= 1")
+    for each in (kept, claim("conv3x3 >= 5", -1), claim("none >= 2"), claim("depth >= 2")):
+        ledger.add_principle(each, session="s")
+    found = store.ask("do residual connections help?", limit=1)
+    assert [match.principle.id for match in found.nearest] == [kept.id]
+    assert f"[{kept.id}]" in str(found)
+
+
+def test_nothing_measured_yet(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "empty.db") as ledger, Store(ledger, None, embedder=HashingEmbedder()) as store:
+        assert "Nothing was measured yet." in str(store.ask("does skip help?"))
+        with pytest.raises(UserError, match="no question"):
+            store.ask("  ")
+
+
+def test_a_task_that_is_not_known(store: Store) -> None:
+    with pytest.raises(UnknownNameError, match="cifar10"):
+        store.ask("does skip help?", task="nasbench201/cifar11")
+
+
+def call(ledger: Ledger, *arguments: str) -> str:
+    folder = Path(ledger.name).parent
+    result = CliRunner().invoke(app, ["ask", *arguments, "--run", str(folder)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_command_says_the_same(ledger: Ledger, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitruvius.knowledge.store.default_embedder", HashingEmbedder)
+    question = "do skips help below 0.35M weights?"
+    assert call(ledger, question, "--limit", "3").splitlines() == str(store.ask(question)).splitlines()
+    plain = json.loads(call(ledger, question, "--json"))
+    assert plain == json.loads(json.dumps(store.ask(question).as_json() | {"prose": None}))
+    (space,) = plain["spaces"]
+    assert space["understood"] == "skip >= 1, where params < 0.35M"
+    assert {task["task"] for task in space["tasks"]} == {TARGET, SOURCE}
+    drawn = call(ledger, question, "--drawn", "0")
+    assert "counter-examples" not in drawn
+
+
+def test_an_interval_below_use_is_no(store: Store) -> None:
+    tiny = Effect(0.01, -0.02, 0.04, 500, 500)
+    assert verdict(tiny) == "no, not to speak of"
+    assert verdict(Effect(0.02, 0.01, 0.2, 500, 500)) == "yes, but hardly"
+    assert verdict(None).startswith("cannot be told")

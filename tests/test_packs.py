@@ -1,0 +1,316 @@
+"""Packs: what is carried, what is refused, and that it is tested again where it arrives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from measured_ledger import SOURCE, claim, filled, measure, skips_help
+from typer.testing import CliRunner
+
+import vitruvius as vt
+from vitruvius.cli.principles import app
+from vitruvius.errors import PackError, TargetLeakError, UserError
+from vitruvius.knowledge.embedders import HashingEmbedder
+from vitruvius.knowledge.evidence import assess
+from vitruvius.knowledge.imports import import_pack, place_pack, priors
+from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.measured import measured
+from vitruvius.knowledge.packs import Pack, export_pack, read_pack
+from vitruvius.knowledge.principle import Effect, Principle, PrincipleStatus, principle_id
+from vitruvius.knowledge.transfer import FAILED, FEW, HELD, OTHER, SAME, fate, transfer
+
+ELSEWHERE = "nasbench201/ImageNet16-120"
+LABELS = {("nasbench201", "cifar10"), ("nasbench201", "cifar100")}
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Iterator[Ledger]:
+    """A run that found out about skips on cifar10 and cifar100."""
+    with filled(tmp_path / "origin" / "ledger.db") as ledger:
+        kept = [claim("skip >= 1"), claim("op(0->1) = skip"), claim("none >= 2", -1)]
+        observed = [place.observations for place in measured(ledger)[0]]
+        for principle in assess([(each, 0) for each in kept], observed):
+            ledger.add_principle(principle, session="s")
+        yield ledger
+
+
+@pytest.fixture
+def pack(origin: Ledger, tmp_path: Path) -> Pack:
+    return export_pack(origin, origin.principles(), tmp_path / "pack.json", name="skips")
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Ledger]:
+    """A run on another data set, which has measured nothing yet."""
+    with Ledger(tmp_path / "here" / "ledger.db") as ledger:
+        labels = [("nasbench201", "ImageNet16-120"), ("nasbench201", "cifar100")]
+        ledger.start_session("s", task=ELSEWHERE, seed=0, settings={"maximize": True}, labels=labels)
+        yield ledger
+
+
+def scored(ledger: Ledger) -> dict[str, Principle]:
+    """As a session scores its principles."""
+    known = [(each, ledger.born(each.id, "s")) for each in ledger.principles(session="s")]
+    for principle in assess(known, [place.observations for place in measured(ledger)[0]]):
+        ledger.update_principle(principle, session="s")
+    return {each.id: each for each in ledger.principles(session="s")}
+
+
+def test_a_pack_reads_back_as_it_was(origin: Ledger, pack: Pack, tmp_path: Path) -> None:
+    assert read_pack(tmp_path / "pack.json") == pack
+    assert [
+        replace(each, origin=origin.principle(each.id).origin) for each in pack.principles
+    ] == origin.principles()
+    assert pack.labels == LABELS  # also where it was measured only
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data["principles"][0].update(status="supported"), "changed or damaged"),
+        (lambda data: data["principles"].pop(), "changed or damaged"),
+        (lambda data: data["principles"][0]["origin"]["labels"].clear(), "changed or damaged"),
+        (lambda data: data.pop("hash"), "changed or damaged"),
+        (lambda data: data.update(version=2), "version 2"),
+        (lambda data: data.update(kind="something else"), "lacks the kind"),
+    ],
+)  # fmt: skip
+def test_a_file_that_was_changed_is_refused(
+    pack: Pack, tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    file = tmp_path / "pack.json"
+    data = json.loads(file.read_text())
+    change(data)
+    file.write_text(json.dumps(data))
+    with pytest.raises(PackError, match=message) as caught:
+        read_pack(file)
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "{", '"x"', "\x00\x01", "[" * 100_000])
+def test_what_is_no_pack_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(PackError, match=r"is no pack of principles"):
+        read_pack(tmp_path / "x.json")
+    with pytest.raises(PackError, match="cannot be read"):
+        read_pack(tmp_path / "missing.json")
+
+
+def rehashed(file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change a pack as somebody would who knows how it is hashed."""
+    from vitruvius.knowledge.packs import _hash  # pyright: ignore[reportPrivateUsage]
+
+    data = json.loads(file.read_text())
+    change(data)
+    body = {key: value for key, value in data.items() if key != "hash"}
+    file.write_text(json.dumps({**body, "hash": _hash(body)}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data["principles"][0].update(direction=-1), "id of another claim"),
+        (lambda data: data["principles"][1]["predicate"].update(kind="python"), "Principle 2 of .* cannot be read"),
+        (lambda data: data.update(principles=[]), "holds no principles"),
+        (lambda data: data.update(principles=["x"]), "Principle 1 of .* cannot be read"),
+    ],
+)  # fmt: skip
+def test_a_pack_of_a_stranger_is_checked(
+    pack: Pack, tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    rehashed(tmp_path / "pack.json", change)
+    with pytest.raises(PackError, match=message):
+        read_pack(tmp_path / "pack.json")
+
+
+def test_what_is_imported_starts_as_proposed_with_its_evidence_as_a_prior(here: Ledger, pack: Pack) -> None:
+    done = import_pack(here, "s", pack)
+    assert len(done.taken) == 3
+    known, before = here.principles(session="s"), priors(here, "s")
+    assert {each.status for each in known} == {PrincipleStatus.PROPOSED}
+    assert all(each.evidence.tasks == () and each.origin.pack == pack.hash for each in known)
+    for old in pack.principles:
+        (prior,) = (each for each in before.values() if each.original == old.id)
+        assert (prior.status, prior.evidence) == (old.status, old.evidence)
+    record = here.session("s")
+    assert record is not None
+    assert record.labels[0] == ("nasbench201", "ImageNet16-120")
+    assert set(record.labels) > LABELS
+
+
+def test_the_same_pack_again_changes_nothing(here: Ledger, pack: Pack) -> None:
+    first = import_pack(here, "s", pack)
+    facts = here.principles(), here.events("s"), here.steps()
+    assert import_pack(here, "s", pack).taken == first.taken
+    assert (here.principles(), here.events("s"), here.steps()) == facts
+
+
+def test_a_killed_import_is_completed(here: Ledger, pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "add_principle", killed)
+        with pytest.raises(KeyboardInterrupt):
+            import_pack(here, "s", pack)
+    assert len(import_pack(here, "s", pack).taken) == len(here.principles()) == len(priors(here)) == 3
+
+
+def test_what_touches_the_target_is_refused(origin: Ledger, pack: Pack) -> None:
+    with pytest.raises(TargetLeakError, match="nasbench201/cifar10, which is the target"):
+        import_pack(origin, "s", pack)
+    mixed = Pack("mixed", "0" * 16, (*pack.principles, replace(claim("conv3x3 >= 3"))))
+    done = import_pack(origin, "s", mixed)
+    assert done.refused == {"learned on the target": 3}
+    assert [origin.principle(id).proposal.predicate["operations"] for id in done.taken] == [["conv3x3"]]
+
+
+def test_labels_travel_on(here: Ledger, pack: Pack, tmp_path: Path) -> None:
+    import_pack(here, "s", pack)
+    measure(here, ELSEWHERE, skips_help, 40)
+    scored(here)
+    again = export_pack(here, here.principles(), tmp_path / "second.json", name="second")
+    assert all(
+        each.origin.labels == {*LABELS, ("nasbench201", "ImageNet16-120")} for each in again.principles
+    )
+
+
+def test_they_are_tested_on_the_target_and_not_on_what_they_came_from(here: Ledger, pack: Pack) -> None:
+    measure(here, ELSEWHERE, skips_help, 80, seed=3)  # measured before: the pack knew nothing of it
+    import_pack(here, "s", pack)
+    measure(here, ELSEWHERE, skips_help, 80, seed=4)
+    measure(here, SOURCE, skips_help, 100, share="held", seed=5)
+    skips = next(
+        each for each in scored(here).values() if each.proposal.predicate.get("operations") == ["skip"]
+    )
+    told = {each.task: each for each in skips.evidence.tasks}
+    fresh = told[ELSEWHERE].fresh
+    assert fresh is not None
+    assert fresh.holding + fresh.lacking > 120
+    assert told[SOURCE].fresh is None  # the pack was learned there
+    assert told[SOURCE].seen is not None
+    assert skips.status is PrincipleStatus.SUPPORTED
+    found = {each.principle.id: each for each in transfer(here, "s")}
+    assert found[skips.id].fate == HELD
+    assert found[skips.id].here == fresh
+    assert all(each.origin.startswith(f"pack skips ({pack.hash})") for each in found.values())
+
+
+def test_another_space_gets_what_is_portable(pack: Pack, tmp_path: Path) -> None:
+    with Ledger(tmp_path / "other.db") as ledger:
+        ledger.start_session(
+            "s",
+            task="transnasbench101-micro/jigsaw",
+            seed=0,
+            settings={},
+            labels=[("transnasbench101-micro", "jigsaw")],
+        )
+        done = import_pack(ledger, "s", pack)
+        assert done.refused == {"names decisions of nasbench201": 1}
+        assert {each.proposal.space for each in ledger.principles()} == {"transnasbench101-micro"}
+    with Ledger(tmp_path / "graph.db") as ledger:
+        ledger.start_session(
+            "s", task="nasbench-graph/cora", seed=0, settings={}, labels=[("nasbench-graph", "cora")]
+        )
+        done = import_pack(ledger, "s", pack)
+        assert done.refused["names what nasbench-graph does not have"] == 1
+        assert len(done.taken) == 1
+
+
+@pytest.mark.parametrize(
+    ("here", "direction", "expected"),
+    [
+        (None, 1, FEW),
+        (Effect(0.3, 0.1, 0.5, 4, 40), 1, FEW),
+        (Effect(0.3, 0.1, 0.5, 10, 40), 1, HELD),
+        (Effect(-0.3, -0.5, -0.1, 10, 40), -1, HELD),
+        (Effect(0.1, -0.1, 0.3, 10, 40), 1, SAME),
+        (Effect(-0.1, -0.3, 0.1, 10, 40), 1, OTHER),
+        (Effect(-0.3, -0.5, -0.1, 10, 40), 1, FAILED),
+        (Effect(0.01, -0.02, 0.04, 900, 900), 1, FAILED),
+    ],
+)
+def test_fates(here: Effect | None, direction: int, expected: str) -> None:
+    assert fate(here, direction) == expected
+
+
+def test_nothing_to_export(origin: Ledger, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at least one principle"):
+        export_pack(origin, [], tmp_path / "no.json", name="x")
+    assert not (tmp_path / "no.json").exists()
+    with pytest.raises(UserError, match="there is no folder"):
+        export_pack(origin, origin.principles(), tmp_path / "nowhere" / "x.json", name="x")
+
+
+def quick(run: Path, dataset: str) -> vt.Session:
+    """A session that measures its first uniform design, and asks nobody."""
+    return vt.Session(vt.Task(f"nasbench-graph/{dataset}"), run, reasoner="none", proposer="uniform")
+
+
+def test_a_run_takes_over_what_was_placed_in_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitruvius.knowledge.store.default_embedder", HashingEmbedder)
+    graph = replace(claim("gcn >= 1"), status=PrincipleStatus.SUPPORTED)
+    proposal = replace(graph.proposal, space="nasbench-graph")
+    with Ledger(tmp_path / "o.db") as ledger:
+        labels = [("nasbench-graph", "cora")]
+        ledger.start_session("s", task="nasbench-graph/cora", seed=0, settings={}, labels=labels)
+        file = tmp_path / "graph.json"
+        whole = replace(graph, proposal=proposal, id=principle_id(proposal))
+        ledger.add_principle(whole, session="s")
+        export_pack(ledger, [whole], file, name="graph")
+    run = tmp_path / "run"
+    place_pack(file, run)
+    lines: list[str] = []
+    with vt.Session(
+        vt.Task("nasbench-graph/citeseer"), run, reasoner="none", proposer="uniform", progress=lines.append
+    ) as session:
+        session.run(evaluations=10)
+        (found,) = session.ledger.principles(session=session.id)
+        assert found.origin.pack
+        assert [told.task for told in found.evidence.tasks] == ["nasbench-graph/citeseer"]
+        assert sum(1 for _ in session.ledger.events(session.id, "imported")) == 1
+    assert any("graph: 1 principles taken over" in line for line in lines)
+    with quick(run, "citeseer") as session:  # opening it again takes nothing over twice
+        assert sum(1 for _ in session.ledger.events(session.id, "imported")) == 1
+    place_pack(file, tmp_path / "leak")
+    with pytest.raises(TargetLeakError, match="nasbench-graph/cora"):
+        quick(tmp_path / "leak", "cora")
+    with quick(tmp_path / "leak", "citeseer"):  # the folder is not spoilt by the refusal
+        pass
+
+
+def call(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_commands(origin: Ledger, here: Ledger, tmp_path: Path) -> None:
+    file, run = tmp_path / "out.json", Path(here.name).parent
+    text = call(
+        "export", "--run", Path(origin.name).parent, "--to", file, "--status", "any", "--about", "skip"
+    )
+    assert "2 principles" in text
+    assert "Learned or tested on: nasbench201/cifar10, nasbench201/cifar100" in text
+    assert "took 2 principles" in call("import", file, "--run", run)
+    assert (run / "packs" / f"{read_pack(file).hash}.json").is_file()
+    measure(here, ELSEWHERE, skips_help, 150)
+    scored(here)
+    text = call("transfer", "--run", run)
+    assert f"on {ELSEWHERE}: " in text
+    assert "before " in text
+    assert "here +" in text
+    plain = json.loads(call("transfer", "--run", run, "--json"))
+    assert {each["fate"] for each in plain} <= {HELD, SAME, FEW, OTHER, FAILED}
+    assert all(each["prior"]["pack"] == read_pack(file).hash for each in plain)
+    shown = call("show", plain[0]["id"], "--run", run)
+    assert "in the pack origin" in shown
+    assert "prior  " in shown
+    assert "wait in" in call("import", file, "--run", tmp_path / "later")

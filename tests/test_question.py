@@ -1,0 +1,176 @@
+"""What a question is read as, and that what was not recognised is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vitruvius.generator.space import get_space, space_names
+from vitruvius.knowledge.population import Population
+from vitruvius.knowledge.predicate import Predicate
+from vitruvius.knowledge.question import Reading, read
+from vitruvius.knowledge.vocabulary import CALLED, FAMILIES, tokens, vocabulary, words_of
+
+COSTS = ("params", "flops", "latency[raspi4]")
+TASKS = ("nasbench201/cifar100", "nasbench201/ImageNet16-120", "nasbench201/cifar10")
+
+
+def asked(question: str, space: str = "nasbench201") -> Reading:
+    return read(question, get_space(space), costs=COSTS, tasks=TASKS)
+
+
+@pytest.mark.parametrize(
+    ("question", "understood", "direction"),
+    [
+        ("do skip connections help under 1M parameters?", "skip >= 1, where params < 1M", 1),
+        ("Do two or more skip-connections hurt below 10 MFLOPs?", "skip >= 2, where flops < 10M", -1),
+        ("are at least 3 residuals good with at most 5 ms", "skip >= 3, where latency[raspi4] <= 5ms", 1),
+        ("exactly one 3 x 3 convolution", "conv3x3 == 1", 1),
+        ("2+ nor_conv_3x3", "conv3x3 >= 2", 1),
+        ("more than 2 identities", "skip > 2", 1),
+        ("is it bad to have no pooling?", "avgpool3x3 == 0", -1),
+        ("zeroize", "none >= 1", 1),
+        ("conv1x1 or conv3x3", "count(conv1x1|conv3x3) >= 1", 1),
+        ("three or more convolutions", "count(conv1x1|conv3x3) >= 3", 1),
+        ("skips and pooling", "skip >= 1 and avgpool3x3 >= 1", 1),
+        ("3x3 convs followed by pooling", "conv3x3 feeds avgpool3x3", 1),
+        ("pooling after a 3x3 conv", "conv3x3 feeds avgpool3x3", 1),
+        ("does a path from input to output of only skip and conv3x3 help", "path(skip|conv3x3)", 1),
+        ("at least 3 operations deep", "depth >= 3", 1),
+        ("deeper than 2", "depth > 2", 1),
+        ("do deep cells help", "depth >= 3", 1),
+        ("does skip help without pooling?", "skip >= 1, where avgpool3x3 == 0", 1),
+        ("do cells with skips and without pooling score higher", "skip >= 1 and avgpool3x3 == 0", 1),
+        ("skips under 300K weights or above 1,000K weights", "skip >= 1, where params < 0.3M or params > 1M", 1),
+        ("do models under 500,000 parameters score lower", "params < 0.5M", -1),
+        ("params < 1.0M and skip >= 1", "params < 1M and skip >= 1", 1),
+        ("conv3x3 >= 2 where params < 1M", "conv3x3 >= 2, where params < 1M", 1),
+        ("op(0->3) = skip", "op(0->3) = skip", 1),
+    ],
+)  # fmt: skip
+def test_reading(question: str, understood: str, direction: int) -> None:
+    found = asked(question)
+    assert found.text() == understood
+    assert found.direction == direction
+    assert found.unknown == ()
+
+
+def test_tasks_are_named_by_their_data_set_or_its_beginning() -> None:
+    assert asked("skips on CIFAR100").tasks == {"nasbench201/cifar100"}
+    assert asked("skips on ImageNet16?").tasks == {"nasbench201/ImageNet16-120"}
+    assert asked("skips on ImageNet16-120 and cifar10").tasks == {TASKS[1], TASKS[2]}
+    assert asked("do skips help").tasks == frozenset()
+
+
+def test_what_is_not_recognised_is_told() -> None:
+    found = asked("do frobnicated skips help the flux?")
+    assert found.text() == "skip >= 1"
+    assert found.unknown == ("frobnicated", "flux")
+    assert asked("which operations help?").claim is None
+    mistaken = asked("do skipps help under 1M parameters")  # the bound is not what was asked about
+    assert (mistaken.claim, mistaken.unknown) == (None, ("skipp",))
+    assert mistaken.where == Predicate.parse("params < 1M")
+
+
+def test_an_operation_of_another_space_is_no_claim_here() -> None:
+    found = asked("do skips and two or more GATs help?")
+    assert (found.claim, found.foreign, found.unknown) == (None, ("gat",), ())
+    assert asked("do skips and two or more GATs help?", "nasbench-graph").text() == "skip >= 1 and gat >= 2"
+    assert asked("is pooling bad", "nasbench-graph").foreign == ("pooling",)
+
+
+def test_a_depth_without_a_number_says_where_it_divides() -> None:
+    found = read("do deep cells help", get_space("nasbench201"), deep=2)
+    assert found.text() == "depth >= 2"
+    assert "2 operations and more count as deep" in found.notes[0]
+    assert read("shallow cells", get_space("nasbench201"), deep=2).text() == "depth < 2"
+
+
+def test_a_latency_needs_a_device_that_is_known() -> None:
+    space = get_space("nasbench201")
+    two = ("latency[raspi4]", "latency[edgegpu]")
+    assert (
+        read("skip under 5 ms on edgegpu", space, costs=two).text()
+        == "skip >= 1, where latency[edgegpu] < 5ms"
+    )
+    assert read("skip under 5 ms", space, costs=two).where is None
+
+
+@pytest.mark.parametrize("space", space_names())
+def test_every_name_of_a_space_is_understood(space: str) -> None:
+    found = get_space(space)
+    for name in (*found.operations, *found.aliases):
+        assert asked(f"does {name} help?", space).claim == Predicate.parse(f'count("{name}") >= 1').check(
+            found
+        )
+
+
+def test_words_are_written_as_texts_become_words() -> None:
+    for names in (*CALLED.values(), *FAMILIES):
+        for words in words_of(names):
+            assert tuple(tokens(" ".join(words))) == words
+
+
+WORDS = sorted({word for name in space_names() for words in vocabulary(get_space(name)) for word in words})
+PIECES = st.one_of(
+    st.sampled_from(WORDS),
+    st.sampled_from(
+        [
+            "at least",
+            "at most",
+            "two",
+            "3",
+            "or",
+            "more",
+            "and",
+            "no",
+            "without",
+            "help",
+            "hurt",
+            "under",
+            "above",
+            "1M",
+            "500k",
+            "parameters",
+            "flops",
+            "ms",
+            "depth",
+            "deep",
+            "path",
+            "of",
+            "followed by",
+            "feeds",
+            "where",
+            "with",
+            "on",
+            "cifar100",
+            "<",
+            ">=",
+            "==",
+            "only",
+            "exactly",
+            "than",
+            "(",
+            ")",
+            "?",
+            ",",
+            "-",
+        ]
+    ),
+    st.text(max_size=8),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(PIECES, max_size=12), st.sampled_from(["nasbench201", "nasbench-graph", "darts"]))
+def test_whatever_is_asked_gives_predicates_that_can_be_evaluated(pieces: list[str], name: str) -> None:
+    space = get_space(name)
+    found = read(" ".join(pieces), space, costs=COSTS, tasks=TASKS)
+    costs = {cost: np.ones(20) for cost in COSTS}
+    population = Population(space, space.sample(20, np.random.default_rng(0)), costs)
+    for part in (found.claim, found.where):
+        if part is not None:
+            assert part.check(space, COSTS).holds(population).shape == (20,)
+            assert Predicate.parse(part.text()) == part

@@ -1,0 +1,116 @@
+"""Prose of a language model, of which only what cites facts is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from measured_ledger import claim, filled
+from typer.testing import CliRunner
+
+from vitruvius.agents.asking import Limits
+from vitruvius.agents.models import Chat
+from vitruvius.agents.telling import facts, held_to, tell
+from vitruvius.cli.principles import app
+from vitruvius.errors import ModelError
+from vitruvius.knowledge.answer import Answer
+from vitruvius.knowledge.embedders import HashingEmbedder
+from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.store import Store
+from vitruvius.testing.chat import ScriptedChatModel
+
+KNOWN = {
+    "measured": "tried on cifar10: 3 of 50 measured  +0.21 [+0.05, +0.37] quantile",
+    "p0123456789": "supported: conv3x3 helps. -0.10",
+}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "reason"),
+    [
+        ("Skips help by 0.21 [measured].", None),
+        ("Skips help by 0.2 [measured].", None),
+        ("The interval is from +0.05 to 0.37 [measured].", None),
+        ("Only 3 of 50 were tried [measured].", None),
+        ("Both say so [measured, p0123456789].", None),
+        ("It loses -0.10 with conv3x3 [p0123456789].", None),
+        ("Under 1M it is unknown [measured].", None),
+        ("Skips help.", "cites nothing"),
+        ("Skips help [p9].", "cites 'p9', which is no fact"),
+        ("Skips help [measured][made up].", "cites 'made', which is no fact"),
+        ("Skips help [].", "cites nothing"),
+        ("Skips help by 0.5 [measured].", "says 0.5, which is not in what it cites"),
+        ("Skips help by 0.21 [p0123456789].", "says 0.21, which is not in what it cites"),
+        ("In 95 of 100 cases [measured].", "says 95, which is not in what it cites"),
+    ],
+)  # fmt: skip
+def test_what_is_kept(sentence: str, reason: str | None) -> None:
+    found = held_to(sentence, KNOWN, "do skips help under 1M parameters?")
+    assert found.sentences == ((sentence,) if reason is None else ())
+    assert [dropped.reason for dropped in found.dropped] == ([] if reason is None else [reason])
+
+
+def test_sentences_are_told_apart_wherever_the_ids_stand() -> None:
+    reply = (
+        "<think>Maybe 0.9.</think>Yes. Skips help by 0.21. [measured] And so [p0123456789]! \x1b[31m"
+        "\n- It was hardly tried [measured].\nBelieve me."
+    )
+    found = held_to(reply, KNOWN)
+    assert found.sentences == (
+        "Skips help by 0.21 [measured].",
+        "And so [p0123456789]!",
+        "It was hardly tried [measured].",
+    )
+    assert {"Yes.", "Believe me."} <= {dropped.sentence for dropped in found.dropped}
+    assert not any("\x1b" in sentence for sentence in found.sentences)
+
+
+def test_text_without_end_is_bounded() -> None:
+    found = held_to("It helps [measured]. " * 500, KNOWN)
+    assert len(found.sentences) == 12
+    assert len(found.dropped) == 488
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with filled(tmp_path / "run" / "ledger.db") as ledger:
+        ledger.add_principle(claim("skip >= 1"), session="s")
+        yield ledger
+
+
+@pytest.fixture
+def answer(ledger: Ledger) -> Answer:
+    with Store(ledger, None, embedder=HashingEmbedder()) as store:
+        return store.ask("do skips help on cifar10?")
+
+
+def test_the_model_sees_the_facts_and_their_ids(answer: Answer) -> None:
+    model = ScriptedChatModel(replies=["Yes, they help [measured]. They always do."])
+    prose = tell(answer, Chat("scripted", lambda: model))
+    assert prose.sentences == ("Yes, they help [measured].",)
+    assert [dropped.reason for dropped in prose.dropped] == ["cites nothing"]
+    asked = "\n".join(str(message.content) for message in model.asked[0])
+    for id, text in facts(answer).items():
+        assert f"[{id}] {text.splitlines()[0]}" in asked
+    assert facts(answer).keys() == {"measured", claim("skip >= 1").id}
+    assert [call.template for call in prose.calls] == ["answer"]
+
+
+def test_a_model_that_fails_is_one_sentence(answer: Answer) -> None:
+    model = ScriptedChatModel(replies=[ValueError("broken")])
+    with pytest.raises(ModelError, match="No answer in prose"):
+        tell(answer, Chat("scripted", lambda: model), limits=Limits(calls=1))
+
+
+def test_the_command_prints_both(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ScriptedChatModel(replies=["They help [measured]. Trust me. I know it."])
+    chat = Chat("scripted", lambda: model)
+    monkeypatch.setattr("vitruvius.agents.models.chat_model", lambda *_, **__: chat)  # type: ignore[misc]
+    monkeypatch.setattr("vitruvius.knowledge.store.default_embedder", HashingEmbedder)
+    folder = str(Path(ledger.name).parent)
+    result = CliRunner().invoke(app, ["ask", "do skips help?", "--run", folder, "--model", "openai:m"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.index("understood as: skip >= 1") < result.stdout.index("They help [measured].")
+    assert "2 sentences were dropped: cites nothing" in result.stdout
+    assert "Trust me" not in result.stdout
