@@ -57,7 +57,7 @@ class Options(BaseModel):
     """What writes codes; "auto" is vllm where it imports, else transformers with a warning."""
     proposer_url: str | None = None
     """Address of an OpenAI-compatible server, for "vllm-server"."""
-    initial: int = Field(default=10, ge=3)
+    initial: int = Field(default=6, ge=3)
     """Size of the first, uniform design."""
     batch: int = Field(default=5, ge=1)
     """Most architectures chosen at a time; before 25 are measured, a fifth of what is."""

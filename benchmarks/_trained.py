@@ -74,7 +74,7 @@ class Work:
         """A small transformer from nothing, trained on the codes of rows; `steps` replaces its own plan."""
         settings = self.language_settings
         if steps is not None:
-            settings = replace(settings, steps=steps, large=10**9, enough=0.0)
+            settings = replace(settings, steps=steps, large=10**9, enough=0.0, partial=0.0)
         what = {"transformer": codec.hash, "rows": _digest(rows), "seed": seed, "steps": steps}
         return self._checkpoint(
             what,

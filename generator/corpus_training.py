@@ -40,6 +40,9 @@ class LanguageModelSettings:
         batch: Sequences in each of them.
         large: Sequences from which on a corpus is large.
         large_steps: Batches planned for a large corpus, each four times as large.
+        partial: Where the corpus is only a share of a listed space, share ** partial of the batches are made:
+            with all of them a model learns that what was left out is not there (chosen on half of
+            NAS-Bench-101).
         rate: Highest learning rate of Adam: embeddings, head, norms.
         matrix_rate: Highest learning rate of Muon: the matrices of the blocks; None leaves all to Adam.
         enough: Training stops when the model is this close to the corpus' own distribution, in nats an
@@ -54,16 +57,22 @@ class LanguageModelSettings:
     batch: int = 128
     large: int = 100_000
     large_steps: int = 1000
+    partial: float = 1.5
     rate: float = 2e-2
     matrix_rate: float | None = 2e-2
     enough: float = 0.002
     sample: int = 200_000
 
-    def plan(self, corpus: int) -> tuple[int, int]:
-        """Number of batches, and sequences in each, for a corpus of so many sequences."""
-        if corpus < self.large:
-            return self.steps, self.batch
-        return self.large_steps, 4 * self.batch
+    def plan(self, corpus: int, space: int | None = None) -> tuple[int, int]:
+        """Number of batches, and sequences in each.
+
+        Args:
+            corpus: Number of sequences to learn from.
+            space: Number of all that there are; None where the space is only sampled.
+        """
+        share = min(corpus / space, 1.0) if space else 1.0
+        steps, batch = (self.steps, self.batch) if corpus < self.large else (self.large_steps, 4 * self.batch)
+        return max(round(steps * share**self.partial), 1), batch
 
 
 def fit(

@@ -115,7 +115,7 @@ def train_language_model(
     tokenizer = new_tokenizer(codec.codebook_size)
     vocabulary = Vocabulary.of(tokenizer.backend_tokenizer)
     model = new_model(len(tokenizer), settings, seed)
-    steps, batch = settings.plan(len(corpus))
+    steps, batch = settings.plan(len(corpus), codec.space.size)
     lesson = lessons(corpus, codec, vocabulary, batch, seed)
     folder.mkdir(parents=True, exist_ok=True)
     signature = f"{codec.hash} {hashlib.sha256(corpus.tobytes()).hexdigest()} {settings} {seed}"

@@ -39,7 +39,9 @@ class PositionMasks:
         position = prefixes.shape[1]
         last = prefixes[:, -1] if self.pairs and position else np.zeros(len(prefixes), dtype=np.int64)
         allowed = self._mask[position] & self._after[position, last]
-        return np.where(allowed, np.float32(0), np.float32(-np.inf))
+        found = np.full(allowed.shape, -np.inf, dtype=np.float32)
+        found[allowed] = 0
+        return found
 
     def weigh(self, codes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """1 for sequences (n, L) whose codes, and pairs of them, all occur where they stand, else 0: (n,)."""

@@ -64,7 +64,7 @@ def space_lines(each: SpaceAnswer, several: bool = False) -> Iterator[str]:
     for task in each.tasks:
         told = "" if task.effect is None else f"  {effect_text(task.effect)}"
         yield f"  {task.coverage}{told}"
-    share = each.tasks[0].share
+    share = next(task.share for task in each.tasks)
     if not math.isnan(share):
         yield f"  in the whole space {share:.0%} have it"
 

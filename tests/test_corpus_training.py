@@ -106,4 +106,10 @@ def test_stops_when_it_knows_the_corpus() -> None:
 def test_plan_grows_with_the_corpus() -> None:
     settings = LanguageModelSettings()
     assert settings.plan(15_625) == (300, 128)
-    assert settings.plan(423_624) == (1000, 512)
+    assert settings.plan(423_624, 423_624) == settings.plan(180_000) == (1000, 512)
+
+
+def test_of_a_part_of_a_space_fewer_batches_are_planned() -> None:
+    settings = LanguageModelSettings()
+    assert settings.plan(211_812, 423_624) == (354, 512)
+    assert settings.plan(1, 15_625) == (1, 128)

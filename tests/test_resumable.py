@@ -68,7 +68,9 @@ def codec(tmp_path_factory: pytest.TempPathFactory) -> Codec:
 
 
 def test_language_model_after_a_kill_is_the_same(codec: Codec, tmp_path: Path) -> None:
-    settings = LanguageModelSettings(hidden=32, heads=1, layers=1, steps=40, large=10**9, batch=16)
+    settings = LanguageModelSettings(
+        hidden=32, heads=1, layers=1, steps=40, large=10**9, batch=16, partial=0.0
+    )
     rows = get_space("nasbench201").sample(200, np.random.default_rng(0))
     whole = train_language_model(codec, tmp_path / "whole", seed=5, rows=rows, settings=settings)
     folder = tmp_path / "killed"

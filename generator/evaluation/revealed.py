@@ -20,6 +20,11 @@ _TEST = {"nasbench101": "test", "nasbench201": "test", "nasbench-graph": "test"}
 """Space -> column suffix of the test metric after the full schedule, whatever the fidelity of the search."""
 
 
+def has_test(task: Task) -> bool:
+    """Whether the benchmark of a task has a test metric beside the validation metric."""
+    return task.space.name in _TEST
+
+
 def reveal_test(task: Task) -> Callable[[Architecture], float]:
     """How to look up the test metric of an architecture, in the unit of the task's score.
 
@@ -31,7 +36,7 @@ def reveal_test(task: Task) -> Callable[[Architecture], float]:
         TableError: The benchmark has no test metric, or the table lacks its column for this data set.
     """
     bench = _bench(task)
-    if task.space.name not in _TEST:
+    if not has_test(task):
         raise TableError(
             f"Tables of {task.space.name} hold validation metrics only: there is no test metric to show."
         )
