@@ -87,7 +87,7 @@ def open_due(options: Options, counted: int, evaluations: int, opened: int, size
 
     The share is spread evenly over what follows the initial design, and never falls behind.
     """
-    at_least = min(options.open_minimum, (evaluations - options.initial) / 2)  # never most of a tiny budget
+    at_least = min(options.open_minimum, (evaluations - options.initial) / 4)  # not much of a tiny budget
     wanted = max(options.open_share * evaluations, at_least)
     span = max(evaluations - options.initial, 1)
     progress = min(max(counted + size - options.initial, 0) / span, 1.0)
