@@ -16,8 +16,8 @@ from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.space import Choices
 
 NAMES = ("vitruvius", *BASELINES, "gp-hamming")
-INITIAL = 10
-"""Uniform design of the Gaussian process control."""
+INITIAL = 6
+"""Uniform design of the Gaussian process control: as many as a session draws."""
 
 
 def run_method(name: str, task: Task, evaluations: int, seed: int, options: Mapping[str, Any]) -> Curve:
@@ -55,7 +55,7 @@ def session(task: Task, evaluations: int, seed: int, options: Mapping[str, Any])
 def gp_hamming(task: Task, evaluations: int, seed: int) -> Curve:
     """Control: Gaussian process on the number of equal decisions, over every class of the space.
 
-    The first 10 of random search with the same seed, then always the largest expected improvement of all
+    The first of random search with the same seed, then always the largest expected improvement of all
     that is left.
     """
     everything = task.space.enumerate()

@@ -38,6 +38,17 @@ def tables(results: Figures) -> Iterator[str]:
     for fraction in results["priors"]:
         yield from ("", f"Trained on {float(fraction):.0%} of the ids:", "")
         yield from _table(["", *SHARES.values(), "nats", "training, s"], list(_priors(results, fraction)))
+    if results["priors"]:
+        yield from _novelty_and_temperature(results)
+    yield from ("", "Little data:", "")
+    yield from _table(
+        ["architectures", "prior", "nats of others", "strictly valid", "novel ids", "effort", "training, s"],
+        [_little(size, *each) for size, kinds in results["little"].items() for each in _each(kinds)],
+    )
+
+
+def _novelty_and_temperature(results: Figures) -> Iterator[str]:
+    """At the smallest share of ids that priors were trained on."""
     lowest = min(results["priors"], key=float)
     rows = [(f"{prior}, {kind}", figures) for kind, prior, figures in _each(results["priors"][lowest])]
     rows.append(("*perfect sampler*", results["ceilings"][lowest]))
@@ -46,11 +57,6 @@ def tables(results: Figures) -> Iterator[str]:
     yield from ("", f"Temperature: transformer on codes, {float(lowest):.0%} of the ids:", "")
     curve = results["temperatures"].items()
     yield from _table(["temperature", *SHARES.values()], [[t, *_shares(f, SHARES)] for t, f in curve])
-    yield from ("", "Little data:", "")
-    yield from _table(
-        ["architectures", "prior", "nats of others", "strictly valid", "novel ids", "effort", "training, s"],
-        [_little(size, *each) for size, kinds in results["little"].items() for each in _each(kinds)],
-    )
 
 
 def _codec(fraction: str, figures: Figures) -> list[str]:

@@ -82,17 +82,18 @@ def test_the_same_measurements_are_shown_again(run: Path) -> None:
         else:
             calls = scripted_reasoner().reflect(record.brief).calls
             hashes += [call.inputs_hash for call in calls if call.template == "principles"]
-    assert len(reflections(run)) == 2
+    assert len(reflections(run)) >= 2
     assert hashes == asked
 
 
 def test_nothing_held_back_or_measured_later_is_shown(run: Path) -> None:
-    first, last = sorted(reflections(run))
+    first, *between, last = sorted(reflections(run))
     early, late = recorded(run, first), recorded(run)
     assert late.number == last
     assert early.shown < late.shown and early.unseen > late.unseen
     assert early.brief.known == []
-    assert len(late.brief.known) == len(reflections(run)[first])
+    before = [id for number in (first, *between) for id in reflections(run)[number]]
+    assert {known.id for known in late.brief.known} == set(before)
     for one in early.brief.observations:
         assert not one.held.any()
         assert (one.order < early.born).all()
