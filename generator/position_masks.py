@@ -49,7 +49,7 @@ class PositionMasks:
         allowed = self._mask[places, codes]
         if self.pairs:
             allowed[:, 1:] &= self._after[places[1:], codes[:, :-1], codes[:, 1:]]
-        return allowed.all(axis=1).astype(np.float64)
+        return np.asarray(allowed.all(axis=1), dtype=np.float64)
 
     def positions(self) -> NDArray[np.bool_]:
         """The masks of single positions: (L, K)."""

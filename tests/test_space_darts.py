@@ -264,5 +264,8 @@ def test_what_surrogate_and_language_model_see() -> None:
         2 + 3 + 3 + 3
     )  # by node: one for each input 0 or 1, two for node 2
     lines = as_program(SPACE, architecture.row).splitlines()
-    assert lines[:2] == ["n1 = sepconv3x3(input0)", "n2 = sepconv3x3(input1)"]
-    assert lines[7] == "n8 = dilconv3x3(n1 + n2)" and lines[-1].startswith("output = n1 + n2 + ")
+    assert lines[:2] == [
+        "n1 = sepconv3x3(input0)  # normal2.op1",
+        "n2 = sepconv3x3(input1)  # normal2.op2",
+    ]
+    assert lines[7].startswith("n8 = dilconv3x3(n1 + n2)  #") and lines[-1].startswith("output = n1 + n2 + ")
