@@ -43,8 +43,8 @@ SERVED_HERE = Limits(seconds=600.0, reply_tokens=2000)
 TOOL_CALLS = (
     "--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--tool-strict-level", "parameter",
 )  # fmt: skip
-"""Lets our own vLLM take tools. Requests say "required", and the server is asked to hold every call to the schema
-of its tool; that a small model then ends an investigation has not been seen (docs/reasoners.md)."""
+"""Lets our own vLLM take tools. Requests say "required", and the server is asked to hold every call to the
+schema of its tool; that a small model then ends an investigation has not been seen (docs/reasoners.md)."""
 MOST_BYTES = 4 << 20
 """Bytes of one answer of an endpoint, at most."""
 
