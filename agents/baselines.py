@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vitruvius.agents.aims import Feasible
+from vitruvius.errors import BudgetError
 from vitruvius.generator.evaluation.task import Task
-from vitruvius.generator.space import Architecture, Choices, SearchSpace
+from vitruvius.generator.space import Architecture, Choices
 
 POPULATION, TOURNAMENT = 30, 10
 """Of regularised evolution, for budgets near 100; below 60 evaluations the population is half the budget."""
@@ -64,9 +66,10 @@ class Purse:
         curve: What was paid for, in order.
     """
 
-    def __init__(self, task: Task, evaluations: int) -> None:
-        """A purse with so many evaluations."""
+    def __init__(self, task: Task, evaluations: int, feasible: Feasible | None = None) -> None:
+        """A purse with so many evaluations; what is not feasible is never bought."""
         self.task = task
+        self.feasible = feasible
         self.curve = Curve(task.metric.maximize)
         self._left = evaluations
         self._tries = PATIENCE * evaluations
@@ -78,9 +81,11 @@ class Purse:
         return self._left > 0 and self._tries > 0
 
     def score(self, architecture: Architecture) -> float:
-        """The score turned so that larger is better; minus infinity where measuring failed."""
+        """The score turned so that larger is better; minus infinity where it failed, or not feasible."""
         self._tries -= 1
         identity = architecture.id
+        if self.feasible is not None and not self.feasible.allows(architecture.row)[0]:
+            return -math.inf
         if identity not in self._known:
             representative = self.task.bench.representative(architecture)
             measurement = next(iter(self.task.bench.measure([representative])))
@@ -93,25 +98,37 @@ class Purse:
             self._known[identity] = value
         return self._known[identity]
 
+    def draw(self, rng: np.random.Generator) -> Architecture:
+        """One feasible architecture, uniformly."""
+        space = self.task.space
+        if self.feasible is None:
+            return space.architectures(space.sample(1, rng))[0]
+        for _ in range(PATIENCE):
+            rows = self.feasible.sample(8, rng)
+            if len(rows):
+                return space.architectures(rows[:1])[0]
+        raise BudgetError(f"Nothing could be drawn that satisfies {self.feasible.predicate.text()}.")
 
-def random_search(task: Task, evaluations: int, seed: int) -> Curve:
+
+def random_search(task: Task, evaluations: int, seed: int, feasible: Feasible | None = None) -> Curve:
     """Uniform draws from the space, without repeats.
 
     Args:
         task: What is measured.
         evaluations: Budget.
         seed: All randomness comes from here.
+        feasible: The part of the space to draw from; None for all of it.
 
     Returns:
         The curve; shorter than the budget only where the space is used up.
     """
-    purse, rng = Purse(task, evaluations), np.random.default_rng(seed)
+    purse, rng = Purse(task, evaluations, feasible), np.random.default_rng(seed)
     while purse.open:
-        purse.score(_draw(task.space, rng))
+        purse.score(purse.draw(rng))
     return purse.curve
 
 
-def regularised_evolution(task: Task, evaluations: int, seed: int) -> Curve:
+def regularised_evolution(task: Task, evaluations: int, seed: int, feasible: Feasible | None = None) -> Curve:
     """Evolution with ageing (Real et al., AAAI 2019): best of a tournament, one mutation, the oldest dies.
 
     The published population of 100 is meant for thousands of evaluations; see `POPULATION`.
@@ -120,17 +137,18 @@ def regularised_evolution(task: Task, evaluations: int, seed: int) -> Curve:
         task: What is measured.
         evaluations: Budget.
         seed: All randomness comes from here.
+        feasible: The part of the space to stay in, None for all of it: other children die unmeasured.
 
     Returns:
         The curve; shorter than the budget only where the method finds nothing new any more.
     """
-    purse, rng = Purse(task, evaluations), np.random.default_rng(seed)
+    purse, rng = Purse(task, evaluations, feasible), np.random.default_rng(seed)
     size = min(POPULATION, max(evaluations // 2, 2))
     tournament = max(1, round(size * TOURNAMENT / POPULATION))
     population: deque[tuple[float, Architecture]] = deque()
     while purse.open:
         if len(population) < size:
-            child = _draw(task.space, rng)
+            child = purse.draw(rng)
         else:
             rivals = rng.choice(len(population), size=tournament, replace=False)
             child = _mutant(max((population[i] for i in rivals), key=_first)[1], rng)
@@ -154,7 +172,7 @@ def local_search(task: Task, evaluations: int, seed: int) -> Curve:
     """
     purse, rng = Purse(task, evaluations), np.random.default_rng(seed)
     while purse.open:
-        here = max(((purse.score(a), a) for a in _several(task.space, rng, 10, purse)), key=_first)
+        here = max(((purse.score(a), a) for a in _several(rng, 10, purse)), key=_first)
         while purse.open:
             near = task.space.architectures(task.space.neighbours(here[1].row))
             around = [(purse.score(near[i]), near[i]) for i in rng.permutation(len(near)) if purse.open]
@@ -177,15 +195,11 @@ def _first(pair: tuple[float, Architecture]) -> float:
     return pair[0]
 
 
-def _draw(space: SearchSpace, rng: np.random.Generator) -> Architecture:
-    return space.architectures(space.sample(1, rng))[0]
-
-
-def _several(space: SearchSpace, rng: np.random.Generator, n: int, purse: Purse) -> Iterator[Architecture]:
+def _several(rng: np.random.Generator, n: int, purse: Purse) -> Iterator[Architecture]:
     """Draws one by one, as long as they can be paid for."""
     for _ in range(n):
         if purse.open:
-            yield _draw(space, rng)
+            yield purse.draw(rng)
 
 
 def _mutant(parent: Architecture, rng: np.random.Generator) -> Architecture:

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vitruvius.agents.aims import Aims, Feasible
 from vitruvius.agents.engine import Engine
 from vitruvius.agents.offspring import mutate
 from vitruvius.agents.options import Options
+from vitruvius.agents.pareto import FrontSelector, nondominated
+from vitruvius.agents.prior import Prior
 from vitruvius.agents.selection import Selector
 from vitruvius.generator.codes import format_codes
 from vitruvius.generator.evaluation.task import Task
@@ -24,6 +27,8 @@ from vitruvius.knowledge.pruning import Restriction
 
 OPEN_SHARES = frozenset({"open", "experiment"})
 """Shares that are drawn from the whole space, whatever was pruned."""
+PROMISING = 256
+"""Candidates in each pool of a session with sources that these think best."""
 
 
 @dataclass(slots=True)
@@ -34,7 +39,7 @@ class Batch:
         number: Position in the session, from 0.
         keys: Exact architectures, in order.
         shares: Key -> "initial", "open", "model" (written by the code model), "local" (near the best),
-            "experiment" (asked for by the reasoner).
+            "experiment" (asked for by the reasoner), "transfer" (proposed by the sources).
         reasons: Key -> why it was chosen.
         pool: Counts of the generator's draw.
         codes: Key -> the codes as drawn, for architectures that the code model wrote.
@@ -61,13 +66,19 @@ def stream(seed: int, batch: int, purpose: int) -> np.random.Generator:
 
 
 def draw_new(
-    space: SearchSpace, n: int, known: set[str], rng: np.random.Generator, tries: int = 50
+    space: SearchSpace,
+    n: int,
+    known: set[str],
+    rng: np.random.Generator,
+    tries: int = 50,
+    *,
+    feasible: Feasible | None = None,
 ) -> Choices:
-    """Draw up to n architectures uniformly whose ids are new, each id once: (m, D), m <= n."""
+    """Draw up to n feasible architectures uniformly whose ids are new, each id once: (m, D), m <= n."""
     found: list[NDArray[np.int8]] = []
     taken = set(known)
     for _ in range(tries):
-        rows = space.sample(max(n, 16), rng)
+        rows = (feasible or space).sample(max(n, 16), rng)
         for row, identity in zip(rows, space.ids(rows), strict=True):
             if len(found) < n and identity not in taken:
                 taken.add(identity)
@@ -82,20 +93,31 @@ def batch_size(options: Options, counted: int) -> int:
     return min(options.batch, max(counted // 5, 1))
 
 
-def open_due(options: Options, counted: int, evaluations: int, opened: int, size: int) -> int:
+def open_due(
+    options: Options, counted: int, evaluations: int, opened: int, size: int, *, pressing: bool
+) -> int:
     """How many of the next `size` evaluations belong to the open share.
 
-    The share is spread evenly over what follows the initial design, and never falls behind.
+    All of it is spent in the end. It is spread evenly over what follows the initial design where that
+    presses: something is cut, or the reasoner waits for experiments. Until then it costs search and brings
+    evidence only, so most of it comes late, when the search has least to lose.
     """
     at_least = min(options.open_minimum, (evaluations - options.initial) / 4)  # not much of a tiny budget
     wanted = max(options.open_share * evaluations, at_least)
     span = max(evaluations - options.initial, 1)
     progress = min(max(counted + size - options.initial, 0) / span, 1.0)
-    return min(size, max(0, math.ceil(wanted * progress - 1e-9) - opened))
+    pace = progress if pressing else progress**2
+    return min(size, max(0, math.floor(math.ceil(wanted - 1e-9) * pace + 1e-9) - opened))
 
 
 def open_share(
-    options: Options, shares: Sequence[str], wanted: Sequence[tuple[str, str]], evaluations: int, size: int
+    options: Options,
+    shares: Sequence[str],
+    wanted: Sequence[tuple[str, str]],
+    evaluations: int,
+    size: int,
+    *,
+    cut: bool,
 ) -> tuple[int, list[tuple[str, str]]]:
     """How many of the next `size` evaluations belong to the open share, and which of them are experiments.
 
@@ -108,17 +130,21 @@ def open_share(
         wanted: Key and reason of each experiment that was asked for.
         evaluations: The whole budget.
         size: Evaluations in the next batch.
+        cut: Whether principles cut something of the space now.
     """
     opened = sum(share in OPEN_SHARES for share in shares)
-    due = open_due(options, len(shares), evaluations, opened, size)
+    pressing = cut or bool(wanted)
+    due = open_due(options, len(shares), evaluations, opened, size, pressing=pressing)
     room = (opened + due) // 2 - shares.count("experiment")
     return due, list(wanted[: min(max(room, 0), due)])
 
 
-def initial_batch(task: Task, options: Options, known: set[str], size: int, number: int) -> Batch:
+def initial_batch(
+    task: Task, options: Options, known: set[str], size: int, number: int, aims: Aims = Aims()
+) -> Batch:
     """A part of the uniform design that a session starts with."""
     batch = Batch(number)
-    rows = draw_new(task.space, size, known, stream(options.seed, number, 0))
+    rows = draw_new(task.space, size, known, stream(options.seed, number, 0), feasible=aims.feasible)
     for row in rows:
         batch.add(task, row, "initial", "uniform initial design")
     return batch
@@ -126,10 +152,11 @@ def initial_batch(task: Task, options: Options, known: set[str], size: int, numb
 
 @dataclass(slots=True)
 class _Pool:
-    """Candidates for one batch: rows (m, D), the code text of each, empty for local ones, and counts."""
+    """Candidates for one batch: rows (m, D), code text of each (empty if no model wrote it), and counts."""
 
     rows: Choices
     codes: list[str]
+    shares: list[str]
     counts: dict[str, Any]
 
 
@@ -141,11 +168,15 @@ class Drafter:
         task: The target.
         options: Settings of the session.
         engine: The code model and what serves it.
+        aims: The constraint, which no candidate leaves, and objectives beside the score.
+        prior: What the sources make one expect; None without any.
     """
 
     task: Task
     options: Options
     engine: Engine
+    aims: Aims = field(default_factory=Aims)
+    prior: Prior | None = None
 
     def next_batch(
         self,
@@ -173,25 +204,33 @@ class Drafter:
         Returns:
             The batch; smaller than `size` only where the space is used up.
         """
-        batch, space = Batch(number), self.task.space
+        batch, space, feasible = Batch(number), self.task.space, self.aims.feasible
         asked = space.rows(space.parse(key) for key, _ in experiments)
+        wanted = np.ones(len(asked), dtype=np.bool_) if feasible is None else feasible.allows(asked)
+        asked, experiments = (
+            asked[wanted],
+            [one for one, is_in in zip(experiments, wanted, strict=True) if is_in],
+        )
         for row, (_, why) in zip(asked, experiments, strict=True):
             batch.add(self.task, row, "experiment", f"asked for by the reasoner: {why}")
         taken = known | set(space.ids(asked))
-        rows = draw_new(space, open_size - len(asked), taken, stream(self.options.seed, number, 1))
+        drawn = stream(self.options.seed, number, 1)
+        rows = draw_new(space, open_size - len(asked), taken, drawn, feasible=feasible)
         taken |= set(space.ids(rows))
         for row in rows:
-            batch.add(self.task, row, "open", "open share: uniform over the whole space")
+            batch.add(self.task, row, "open", f"open share: uniform over {self.aims.everywhere}")
         pool = self._pool(number, observed, restriction, taken)
         batch.pool = pool.counts
         for i, reason in self._choose(number, observed, restriction, pool.rows, size - len(batch.keys)):
             taken.update(space.ids(pool.rows[i : i + 1]))
-            batch.add(self.task, pool.rows[i], "model" if pool.codes[i] else "local", reason)
+            batch.add(self.task, pool.rows[i], pool.shares[i], reason)
             if pool.codes[i]:
                 batch.codes[batch.keys[-1]] = pool.codes[i]
         missing = size - len(batch.keys)
-        for row in draw_new(space, missing, taken, stream(self.options.seed, number, 4)):
-            batch.add(self.task, row, "open", "the pool had nothing new: uniform over the whole space")
+        for row in draw_new(space, missing, taken, stream(self.options.seed, number, 4), feasible=feasible):
+            batch.add(
+                self.task, row, "open", f"the pool had nothing new: uniform over {self.aims.everywhere}"
+            )
         return batch
 
     def _choose(
@@ -203,16 +242,27 @@ class Drafter:
         if self.options.selection == "random":
             picks = stream(self.options.seed, number, 3).permutation(len(pool))[:k]
             return [(int(i), "drawn at random from the pool") for i in picks]
+        if self.aims.objectives is not None:
+            aim = self.aims.objectives
+            front = FrontSelector(self.task.space, aim.names, aim.budgets, self.options.seed)
+            measured, costs = observed.choices, aim.of(observed.choices)
+            chosen = front.choose(measured, observed.scores, costs, pool, aim.of(pool), k, number)
+            return list(zip(chosen.rows, chosen.reasons, strict=True))
         weights = restriction.weights(pool, self.task.bench.costs)
         selector = Selector(self.task.space, seed=self.options.seed)
-        chosen = selector.choose(observed.choices, observed.scores, pool, weights, k, seed=number)
+        expected = None
+        if self.prior is not None:
+            expected = (self.prior.mean(observed.choices), self.prior.mean(pool))
+        chosen = selector.choose(
+            observed.choices, observed.scores, pool, weights, k, seed=number, expected=expected
+        )
         return list(zip(chosen.rows, chosen.reasons, strict=True))
 
     def _pool(self, number: int, observed: Observations, restriction: Restriction, taken: set[str]) -> _Pool:
         """What the code model writes, half of it asked for the best tenth, and neighbours of the best."""
         codec, known = self.engine.model.codec, set(taken)
         costs = self.task.bench.costs
-        guide = restriction.guide(codec, costs)
+        guide = restriction.guide(codec, costs, self.aims.mask)
         rows: list[Choices] = []
         codes: list[str] = []
         counts: dict[str, Any] = {}
@@ -226,28 +276,51 @@ class Drafter:
             )
             drawn = fill_pool(
                 self.engine.proposer, codec, request,
-                inside=lambda choices: restriction.inside(choices, costs), known_ids=known,
+                inside=lambda choices: self._inside(restriction, choices), known_ids=known,
             )  # fmt: skip
             known.update(self.task.space.ids(drawn.choices))
             rows.append(drawn.choices)
             codes += format_codes(drawn.codes)
             _add_counts(counts, drawn)
         local = self._local(number, observed, restriction, known)
+        theirs = self._promising(restriction, known | set(self.task.space.ids(local)))
         counts["local"] = len(local)
-        return _Pool(np.concatenate([*rows, local]), codes + [""] * len(local), counts)
+        if self.prior is not None:
+            counts["transfer"] = len(theirs)
+        shares = ["model"] * len(codes) + ["local"] * len(local) + ["transfer"] * len(theirs)
+        codes += [""] * (len(local) + len(theirs))
+        return _Pool(np.concatenate([*rows, local, theirs]), codes, shares, counts)
+
+    def _promising(self, restriction: Restriction, known: set[str]) -> Choices:
+        """New architectures inside the restriction of which the sources expect most."""
+        if self.prior is None:
+            return np.empty((0, len(self.task.space.decisions)), dtype=np.int8)
+        rows = self.prior.promising(PROMISING + len(known))
+        rows = rows[[identity not in known for identity in self.task.space.ids(rows)]]
+        return rows[self._inside(restriction, rows)][:PROMISING]
 
     def _local(
         self, number: int, observed: Observations, restriction: Restriction, known: set[str]
     ) -> Choices:
-        """New architectures inside the restriction, a step or two from the best five."""
+        """New architectures inside the restriction, a step or two from the best five, or from the front."""
         space = self.task.space
         if not self.options.local or not len(observed):
             return np.empty((0, len(space.decisions)), dtype=np.int8)
         best = observed.choices[np.argsort(-observed.scores, kind="stable")[:5]]
+        if self.aims.objectives is not None:
+            costs = self.aims.objectives.of(observed.choices)
+            best = observed.choices[nondominated(observed.scores, costs)]
         rows = mutate(space, best, self.options.local, stream(self.options.seed, number, 5))
-        rows = rows[restriction.inside(rows, self.task.bench.costs)]
+        rows = rows[self._inside(restriction, rows)]
         first = {identity: i for i, identity in reversed(list(enumerate(space.ids(rows))))}
         return rows[sorted(i for identity, i in first.items() if identity not in known)]
+
+    def _inside(self, restriction: Restriction, rows: Choices) -> NDArray[np.bool_]:
+        """Which rows (n, D) neither a principle nor the constraint rules out: (n,)."""
+        inside = restriction.inside(rows, self.task.bench.costs)
+        if self.aims.feasible is not None:
+            inside[inside] = self.aims.feasible.allows(rows[inside])
+        return inside
 
 
 def _add_counts(counts: dict[str, Any], pool: Pool) -> None:

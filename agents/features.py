@@ -45,11 +45,19 @@ def extract(space: SearchSpace, choices: Choices) -> Features:
     Histograms: labels, labels that feed labels, and label sequences along paths from input to output
     (the path encoding of White et al., BANANAS, AAAI 2021, with counts and without order of operations).
     """
+    return Features(choices, tuple(_histogram(found) for found in patterns(space, choices)))
+
+
+def patterns(space: SearchSpace, choices: Choices) -> tuple[NDArray[np.int64], ...]:
+    """The patterns of each histogram in rows (n, D), as numbers (n, m): -1 is none.
+
+    Whether paths or chains are told depends on the edges that occur among the rows.
+    """
     graphs = space.graphs(choices)
     base = len(space.operations) + 2
     inner = np.where(graphs.labels > OUTPUT, graphs.labels, -1).astype(np.int64)
     paths = _paths(graphs, base) if _most_paths(graphs) <= MOST_PATHS else _chains(graphs, base)
-    return Features(choices, (_histogram(inner), _histogram(_edges(graphs, base)), _histogram(paths)))
+    return inner, _edges(graphs, base), paths
 
 
 def distances(left: Features, right: Features) -> NDArray[np.float64]:
@@ -62,11 +70,11 @@ def distances(left: Features, right: Features) -> NDArray[np.float64]:
 
 def _histogram(patterns: NDArray[np.int64]) -> Histogram:
     """Counts (n, F) of pattern numbers (n, m); negative numbers are no patterns."""
-    names, where = np.unique(patterns, return_inverse=True)
-    rows = np.repeat(np.arange(len(patterns)), patterns.shape[1])
-    counts = np.zeros((len(patterns), len(names)))
-    np.add.at(counts, (rows, where.reshape(-1)), 1.0)
-    return counts[:, names >= 0]
+    rows, _ = np.nonzero(patterns >= 0)
+    names, where = np.unique(patterns[patterns >= 0], return_inverse=True)
+    shape = (len(patterns), len(names))
+    counts = np.bincount(rows * shape[1] + where, minlength=shape[0] * shape[1])
+    return counts.reshape(shape).astype(np.float64)
 
 
 def _edges(graphs: Graphs, base: int) -> NDArray[np.int64]:

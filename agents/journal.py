@@ -11,6 +11,7 @@ from vitruvius.generator.evaluation.task import Measurement, Task
 from vitruvius.generator.space import Architecture, Choices
 from vitruvius.knowledge.ledger import Learned, Ledger
 from vitruvius.knowledge.observations import UNIFORM_SHARES, Observations
+from vitruvius.knowledge.records import Event
 
 
 class Journal:
@@ -35,6 +36,7 @@ class Journal:
         self.tasks: dict[str, Task] = {task.name: task} | {source.name: source for source in sources}
         self._learned: dict[str, list[Learned]] = {name: [] for name in self.tasks}
         self._rows: dict[str, tuple[int, ...]] = {}
+        self._events: dict[str, list[Event]] = {}
         for learned in ledger.learned(session):
             self._learned.setdefault(learned.measurement.task, []).append(learned)
 
@@ -62,8 +64,27 @@ class Journal:
         return sum(learned.counted for learned in self._learned[self.task.name])
 
     def known_ids(self) -> set[str]:
-        """Ids of the target that need no further evaluation: measured, or failed here."""
-        return {learned.measurement.id for learned in self._learned[self.task.name]}
+        """Ids of the target that need no further evaluation: measured, failed here, or being measured."""
+        known = {learned.measurement.id for learned in self._learned[self.task.name]}
+        return known | {self.architecture(key).id for _, key, _ in self.in_flight()}
+
+    def in_flight(self) -> list[tuple[int, str, str]]:
+        """Batch, key and share of what was drawn and has no measurement yet, in order."""
+        done = {(x.batch, x.measurement.key) for x in self._learned[self.task.name]}
+        return [
+            (event.number, key, event.data["shares"][key])
+            for event in self.events("batch")
+            if event.number is not None
+            for key in event.data["keys"]
+            if (event.number, key) not in done
+        ]
+
+    def unsettled(self) -> list[int]:
+        """Numbers of the batches that are measured, and whose results have not been worked in yet."""
+        drawn = {event.number for event in self.events("batch")}
+        settled = {event.number for event in self.events("settled")}
+        flying = {number for number, _, _ in self.in_flight()}
+        return sorted(number for number in drawn - settled - flying if number is not None)
 
     def architecture(self, key: str, task: Task | None = None) -> Architecture:
         """The architecture with this key."""
@@ -102,7 +123,7 @@ class Journal:
 
     def reference(self, task: Task, scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Sorted scores that quantiles are taken against: frozen once the uniform design is measured."""
-        for event in self.ledger.events(self.session, "reference"):
+        for event in self.events("reference"):
             if event.data["task"] == task.name:
                 return np.array(event.data["scores"], dtype=np.float64)
         return np.sort(scores)
@@ -119,13 +140,13 @@ class Journal:
 
     def retracted(self) -> set[str]:
         """Ids of principles that a reasoner took back."""
-        events = self.ledger.events(self.session, "reflection")
+        events = self.events("reflection")
         revisions = [one for event in events for one in event.data.get("revisions", ())]
         return {one["principle"] for one in revisions if one["action"] == "retract"}
 
     def experiments(self) -> list[tuple[str, str]]:
         """Architectures that a reasoner would like to see measured and that are not yet: key and reason."""
-        events = self.ledger.events(self.session, "reflection")
+        events = self.events("reflection")
         found: list[tuple[str, str]] = []
         known = self.known_ids()
         for one in (one for event in events for one in event.data.get("experiments", ())):
@@ -139,18 +160,25 @@ class Journal:
 
     def log(self, kind: str, data: Mapping[str, Any], *, number: int | None = None) -> None:
         """Write an event down; the same event twice is written once."""
+        self._events.pop(kind, None)
         self.ledger.log(self.session, kind, dict(data), number=number)
+
+    def events(self, kind: str) -> list[Event]:
+        """What happened of one kind, in order; read again after `log` has added to it."""
+        if kind not in self._events:
+            self._events[kind] = self.ledger.events(self.session, kind)
+        return self._events[kind]
 
     def event(self, kind: str, number: int) -> dict[str, Any] | None:
         """The event of this kind with this number, None if it has not happened."""
-        for event in self.ledger.events(self.session, kind):
+        for event in self.events(kind):
             if event.number == number:
                 return event.data
         return None
 
     def last(self, kind: str) -> tuple[int, dict[str, Any]] | None:
         """Number and data of the latest event of this kind."""
-        events = [e for e in self.ledger.events(self.session, kind) if e.number is not None]
+        events = [e for e in self.events(kind) if e.number is not None]
         if not events:
             return None
         latest = max(events, key=lambda event: event.number or 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vitruvius.agents.aims import Aims
 from vitruvius.agents.engine import Engine
 from vitruvius.agents.journal import Journal
 from vitruvius.agents.options import Options
@@ -25,10 +26,21 @@ from vitruvius.knowledge.pruning import Restriction, prune, reopen
 Say = Callable[[str], None]
 
 
-def rescore(journal: Journal) -> list[Principle]:
+ALWAYS = 250
+"""Evaluations up to which every change of evidence is written down."""
+GROWTH = 1.02
+"""Beyond, evidence is written where a status changed, or the target's measurements grew by so much: else the
+ledger would grow with the square of the evaluations."""
+
+
+def rescore(journal: Journal, *, keep_all: bool = False) -> list[Principle]:
     """Score every principle of the session on everything measured, without a model call.
 
     Changed statuses and evidence are appended to the ledger.
+
+    Args:
+        journal: The session's facts.
+        keep_all: Whether even small changes of evidence are written down.
 
     Returns:
         All principles with their evidence of now.
@@ -37,13 +49,28 @@ def rescore(journal: Journal) -> list[Principle]:
     known = ledger.principles(session=journal.session)
     if not known:
         return []
-    born = [(principle, ledger.born(principle.id, journal.session)) for principle in known]
+    births = ledger.births(journal.session)
+    born = [(principle, births.get(principle.id, 0)) for principle in known]
     scored = assess(born, [journal.observations(name) for name in journal.tasks])
     scored = revised(scored, journal.retracted())
-    for before, after in zip(known, scored, strict=True):
-        if before != after:
-            ledger.update_principle(after, session=journal.session)
+    keep_all = keep_all or journal.counted() <= ALWAYS
+    changed = [
+        after
+        for before, after in zip(known, scored, strict=True)
+        if before != after and (keep_all or _has_moved(before, after, journal.task.name))
+    ]
+    if changed:
+        ledger.update_principles(changed, session=journal.session)
     return scored
+
+
+def _has_moved(before: Principle, after: Principle, target: str) -> bool:
+    """Whether a change is worth a new row in the principle's history."""
+
+    def measured(principle: Principle) -> int:
+        return sum(t.agreeing + t.opposing for t in principle.evidence.tasks if t.task == target)
+
+    return before.status is not after.status or measured(after) >= GROWTH * measured(before)
 
 
 def reflect(
@@ -63,7 +90,7 @@ def reflect(
         return list(done["proposed"])
     started = time.monotonic()
     visible = [journal.observations(name).visible() for name in journal.tasks]
-    events = journal.ledger.events(journal.session, "reflection")
+    events = journal.events("reflection")
     old = {identity for event in events for identity in event.data["proposed"]}
     known = [p for p in journal.ledger.principles(session=journal.session) if p.id in old or p.origin.pack]
     brief = Brief(
@@ -173,17 +200,18 @@ def fate(name: str, new: Sequence[Principle]) -> str:
 
 
 def restrict(
-    journal: Journal, principles: Sequence[Principle], options: Options, remaining: int
+    journal: Journal, principles: Sequence[Principle], options: Options, remaining: int, aims: Aims = Aims()
 ) -> Restriction:
     """What the supported principles leave of the space; everything if pruning is off.
 
-    Cuts that an open draw has proved wrong in this session stay open.
+    Cuts that an open draw has proved wrong in this session stay open. Principles speak of the score alone:
+    where something cheap is wanted as well they cut nothing.
     """
-    usable = [p for p in principles if options.prune]
+    usable = [p for p in principles if options.prune and aims.objectives is None]
     costs = journal.task.bench.costs
-    restriction = prune(journal.task.space, usable, remaining=remaining, costs=costs)
-    for event in journal.ledger.events(journal.session, "reopened"):
-        restriction = reopen(restriction, journal.architecture(event.data["key"]), costs)
+    restriction = prune(journal.task.space, usable, remaining=remaining, costs=costs, among=aims.mask)
+    for event in journal.events("reopened"):
+        restriction = reopen(restriction, journal.architecture(event.data["key"]), costs, aims.mask)
     return restriction
 
 

@@ -7,11 +7,62 @@ from collections.abc import Callable
 
 from vitruvius.agents.candidates import Batch
 from vitruvius.agents.journal import Journal
+from vitruvius.agents.results import Clock
 from vitruvius.errors import BudgetError, UserError
 from vitruvius.generator.evaluation.task import Measurement, Status, Task
 from vitruvius.generator.space import Architecture
 
 Say = Callable[[str], None]
+
+
+Timed = Callable[[str], Clock]
+"""Times a block as this part of the session."""
+
+
+def search(
+    journal: Journal,
+    evaluations: int,
+    draw: Callable[[int], Batch],
+    settle: Callable[[], None],
+    say: Say,
+    timed: Timed,
+) -> bool:
+    """Draw and measure batch by batch until so many evaluations are counted, beginning with what is pending.
+
+    Args:
+        journal: The session's facts.
+        evaluations: The whole budget.
+        draw: Draws and logs the next batch, given the budget; an empty one where the space is used up.
+        settle: Works in what was measured; called after each batch.
+        say: Takes a line at a time.
+        timed: Times a part of the session.
+
+    Returns:
+        Whether the budget was used up; False where the space was.
+
+    Raises:
+        BudgetError: Most measurements fail.
+    """
+    while journal.counted() < evaluations:
+        batch = pending(journal) or draw(evaluations)
+        if not batch.keys:
+            return False
+        with timed("evaluation"):
+            measure(journal, batch, say)
+        settle()
+        check_failures(journal, evaluations)
+    return True
+
+
+def pending(journal: Journal) -> Batch | None:
+    """The latest batch, if some of it has not been measured."""
+    last = journal.last("batch")
+    if last is None:
+        return None
+    number, data = last
+    done = {x.measurement.key for x in journal.learned() if x.batch == number}
+    keys = [key for key in data["keys"] if key not in done]
+    return Batch(number, keys, dict(data["shares"]), dict(data["reasons"])) if keys else None
 
 
 def measure(journal: Journal, batch: Batch, say: Say) -> None:
@@ -22,7 +73,7 @@ def measure(journal: Journal, batch: Batch, say: Say) -> None:
     for key in batch.keys:
         architecture = journal.architecture(key)
         shares[architecture.key] = batch.shares[key]
-        cached = _lookup(journal, architecture)
+        cached = lookup(journal, architecture)
         if cached is None:
             todo.append(architecture)
         else:
@@ -31,7 +82,8 @@ def measure(journal: Journal, batch: Batch, say: Say) -> None:
         record(journal, measurement, batch.number, shares[measurement.key], say)
 
 
-def _lookup(journal: Journal, architecture: Architecture) -> Measurement | None:
+def lookup(journal: Journal, architecture: Architecture) -> Measurement | None:
+    """The score of an architecture as the session's task measures it, if the ledger has it."""
     bench = journal.task.bench
     return journal.ledger.lookup(
         key=architecture.key,

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vitruvius.errors import SettingsError
 
@@ -61,6 +61,8 @@ class Options(BaseModel):
     """Size of the first, uniform design."""
     batch: int = Field(default=5, ge=1)
     """Most architectures chosen at a time; before 25 are measured, a fifth of what is."""
+    asynchronous: bool = False
+    """Whether a candidate is drawn whenever a worker is free; batches wait for their slowest."""
     open_share: float = Field(default=0.10, ge=0, le=1)
     """Share of the budget drawn uniformly from the whole space, whatever was pruned."""
     open_minimum: int = Field(default=5, ge=0)
@@ -71,6 +73,10 @@ class Options(BaseModel):
     """Sampling temperature of the code model."""
     local: int = Field(default=256, ge=0)
     """Local candidates in each pool: neighbours of the best, one or two decisions away."""
+    where: str | None = None
+    """Constraint that no candidate breaks, a predicate: "params < 1.0M and latency[pixel3] < 12ms"."""
+    objectives: list[str] = Field(default_factory=list[str])
+    """Costs that should be small beside a good score: "params", "flops", "latency[DEVICE]"."""
     selection: Literal["surrogate", "random"] = "surrogate"
     """What picks the batch out of the pool."""
     prune: bool = True
@@ -83,8 +89,16 @@ class Options(BaseModel):
     """Most principles proposed in one reflection."""
     source_size: int = Field(default=200, ge=10)
     """Architectures measured on each source task."""
+    transfer: bool = True
+    """Whether sources inform the first evaluations and the surrogate, as far as they are believed."""
     held_share: float = Field(default=0.5, gt=0, lt=1)
     """Share of each source that is held back from the reasoner, to judge what it proposes."""
+
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """Names with commas between them, as a command line has them, are a list."""
+        return [name for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
     def digest(self) -> str:
         """Hash of all settings: 10 hex digits."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from vitruvius.agents.aims import Aims
 from vitruvius.agents.journal import Journal
 from vitruvius.agents.options import Options
 from vitruvius.agents.prices import price_of
@@ -14,7 +15,7 @@ from vitruvius.knowledge.records import IMPORTED
 
 
 def make_plan(
-    journal: Journal, sources: Sequence[Task], options: Options, evaluations: int
+    journal: Journal, sources: Sequence[Task], options: Options, evaluations: int, aims: Aims = Aims()
 ) -> dict[str, Any]:
     """The plan as plain data; `lines` are for people."""
     task, counted = journal.task, journal.counted()
@@ -26,6 +27,7 @@ def make_plan(
         f"task       {task.name}: {task.metric.name} ({direction}), {_size(task)} architectures",
         f"budget     {evaluations} evaluations, {counted} done, {max(evaluations - counted, 0)} to do: {how}",
     ]
+    lines += aims.describe()
     if sources:
         total = len(sources) * options.source_size
         names = ", ".join(source.dataset for source in sources)
@@ -45,6 +47,7 @@ def make_plan(
         "reasoner": options.reasoner,
         "proposer": options.proposer,
         "lines": lines,
+        **({"aims": facts} if (facts := aims.facts()) else {}),
     }
 
 

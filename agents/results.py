@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from vitruvius.agents.aims import Aims, unit
+from vitruvius.agents.pareto import nondominated
+from vitruvius.errors import UserError
 from vitruvius.generator.evaluation.task import Measurement
 from vitruvius.generator.space import Architecture
 from vitruvius.knowledge.principle import Principle
@@ -38,21 +44,85 @@ class Best:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True, slots=True)
+class FrontPoint:
+    """A measured architecture that no other beats in everything.
+
+    Attributes:
+        architecture: The architecture that was measured.
+        measurement: Its measurement.
+        costs: The costs that were objectives, by name.
+    """
+
+    architecture: Architecture
+    measurement: Measurement
+    costs: Mapping[str, float]
+
+    def __str__(self) -> str:
+        """Score, costs and key on a line."""
+        costs = ", ".join(f"{name} {cost:.4g} {unit(name)}" for name, cost in self.costs.items())
+        return f"{self.measurement.score:.4g}  {costs}  {self.architecture.key}"
+
+
+def front(journal: Journal, aims: Aims) -> tuple[FrontPoint, ...]:
+    """The Pareto front of what was measured, cheapest first.
+
+    Raises:
+        UserError: The session has no objectives beside the score.
+    """
+    if aims.objectives is None:
+        raise UserError(
+            "This session has one objective: give it objectives=['params'] to trade the score for it."
+        )
+    good = [m for m in journal.curve() if m.ok]
+    architectures = [journal.architecture(m.key) for m in good]
+    scores = journal.task.better(np.array([m.score for m in good], dtype=np.float64))
+    costs = aims.objectives.of(journal.task.space.rows(architectures))
+    kept = np.flatnonzero(nondominated(scores, costs))
+    return tuple(
+        FrontPoint(
+            architectures[i], good[i], dict(zip(aims.objectives.names, costs[i].tolist(), strict=True))
+        )
+        for i in kept[np.lexsort((scores[kept], costs[kept, 0]))]
+    )
+
+
 class Clock:
-    """Adds the time of a block to a part's sum."""
+    """Adds the time of a block to a part's sum; what is timed inside of it stays there."""
 
     def __init__(self, spent: dict[str, float], part: str) -> None:
         self._spent, self._part = spent, part
 
     def __enter__(self) -> None:
         self._start = time.monotonic()
+        self._others = sum(self._spent.values())
 
     def __exit__(self, *_: object) -> None:
-        self._spent[self._part] = self._spent.get(self._part, 0.0) + time.monotonic() - self._start
+        inside = sum(self._spent.values()) - self._others
+        self._spent[self._part] = self._spent.get(self._part, 0.0) + time.monotonic() - self._start - inside
 
 
-def compare(journal: Journal, evaluations: int, seed: int) -> dict[str, list[float | None]]:
+def best(journal: Journal) -> Best:
+    """The best architecture by validation score.
+
+    Raises:
+        UserError: Nothing has been measured.
+    """
+    from vitruvius.agents import learning, measuring
+
+    measurement = measuring.best_measurement(journal)
+    if measurement is None:
+        raise UserError("Nothing has been measured yet: run the session, or tell it a score.")
+    architecture = journal.architecture(measurement.key)
+    return Best(architecture, measurement, learning.satisfied(journal, architecture))
+
+
+def compare(
+    journal: Journal, evaluations: int, seed: int, aims: Aims = Aims()
+) -> dict[str, list[float | None]]:
     """Best-so-far curves of the baselines at the same budget, on ledgers of their own; logged once.
+
+    They keep to the session's constraint. With objectives, score and costs of what they measured are kept.
 
     Returns:
         Method -> curve; empty where scores are not looked up, since each baseline would be paid for.
@@ -63,8 +133,12 @@ def compare(journal: Journal, evaluations: int, seed: int) -> dict[str, list[flo
         return {}
     curves: dict[str, list[float | None]] = {}
     for number, method in enumerate((random_search, regularised_evolution)):
-        curve = method(journal.task, evaluations, seed)
+        curve = method(journal.task, evaluations, seed, aims.feasible)
         name = method.__name__.replace("_", " ")
         curves[name] = list(curve.best_so_far)
-        journal.log("baseline", {"method": name, "curve": curves[name]}, number=10 * evaluations + number)
+        facts: dict[str, Any] = {"method": name, "curve": curves[name]}
+        if aims.objectives is not None:
+            rows = journal.task.space.rows(journal.architecture(key) for key in curve.keys)
+            facts |= {"scores": curve.scores, "costs": aims.objectives.of(rows)}
+        journal.log("baseline", facts, number=10 * evaluations + number)
     return curves

@@ -69,6 +69,7 @@ class Selector:
         weights: NDArray[np.float64] | None,
         k: int,
         seed: int,
+        expected: tuple[Array, Array] | None = None,
     ) -> Selection:
         """Choose k of the pool.
 
@@ -79,6 +80,8 @@ class Selector:
             weights: (m,) positive prior weights of the candidates, or None for equal ones.
             k: How many to choose.
             seed: Breaks ties; the same arguments give the same choice.
+            expected: Normal scores that sources expect of the measured (n,) and of the pool (m,): the mean
+                of the process before anything is measured. None expects the same of all.
 
         Returns:
             min(k, m) different positions in the pool, best first.
@@ -91,6 +94,9 @@ class Selector:
         k = min(k, len(pool))
         if k <= 0:
             return Selection([], [], np.empty(0), np.empty(0))
+        if len(scores) == 0 and expected is not None:
+            rows = np.argsort(-expected[1], kind="stable")[:k].tolist()
+            return Selection(rows, ["expected to be the best"] * k, ndtr(expected[1][rows]), np.ones(k))
         if len(scores) == 0:
             rows = rng.permutation(len(pool))[:k].tolist()
             reason = "drawn at random: nothing has been measured yet"
@@ -105,8 +111,14 @@ class Selector:
             across = distances(known, candidates)
             prior = prior_weights(across.mean(axis=(1, 2)), measured.shape[1])
             targets = normal_scores(scores)
-            process = GaussianProcess.fit(distances(known, known), targets, prior)
-            return _believe(process, across, candidates, targets, bonus, k, rng)
+            here, there = (0.0, 0.0) if expected is None else _centred(expected[0][kept], expected[1])
+            process = GaussianProcess.fit(distances(known, known), targets - here, prior)
+            return _believe(process, across, candidates, targets, bonus, k, rng, here, there)
+
+
+def _centred(here: Array, there: Array) -> tuple[Array, Array]:
+    """What is expected of the measured and of the pool, less the mean of the first: targets have mean 0."""
+    return here - here.mean(), there - here.mean()
 
 
 def normal_scores(scores: NDArray[np.float64]) -> Array:
@@ -125,11 +137,13 @@ def _believe(
     bonus: Array,
     k: int,
     rng: np.random.Generator,
+    here: Array | float,
+    there: Array | float,
 ) -> Selection:
     """Choose one by one, each time believing what was predicted of those before."""
     white = process.whiten(process.covariance(across))
-    half = process.whiten(targets[:, None])[:, 0]
-    mean = half @ white
+    half = process.whiten((targets - here)[:, None])[:, 0]
+    mean = half @ white + there
     variance = np.maximum(2.0 - (white * white).sum(axis=0), 1e-9)
     ties = rng.permutation(len(bonus))
     free = np.ones(len(bonus), dtype=np.bool_)

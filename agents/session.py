@@ -8,15 +8,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from vitruvius.agents import learning, measuring
-from vitruvius.agents.candidates import Batch, Drafter, batch_size, initial_batch, open_share
+from vitruvius.agents import asynchronous, learning, measuring, results
+from vitruvius.agents.advice import Advice, first_batch
+from vitruvius.agents.aims import read_aims
+from vitruvius.agents.candidates import Batch, Drafter, batch_size, open_share
 from vitruvius.agents.engine import Engine
 from vitruvius.agents.guard import check_sources
 from vitruvius.agents.journal import Journal
 from vitruvius.agents.opening import describe, keep_templates, session_id, start
 from vitruvius.agents.options import Options, build_options
 from vitruvius.agents.plan import make_plan
-from vitruvius.agents.results import Best, Clock, compare
+from vitruvius.agents.results import Best, Clock
 from vitruvius.agents.sources import measure_sources
 from vitruvius.errors import BudgetError, UserError
 from vitruvius.generator.evaluation.task import Measurement, Task
@@ -76,6 +78,7 @@ class Session:
             settings["reasoner"] = reasoner
         self.task = task
         self.options = build_options(options, settings)
+        self.aims = read_aims(task, self.options)
         self.sources = tuple(sources)
         self.path = Path(path) if path is not None else None
         self.say = progress or (lambda _line: None)
@@ -104,6 +107,7 @@ class Session:
             _ = self.reasoner  # refused now, else a mistyped name would be this folder's for good
         start(self.ledger, self.id, self.task, self.sources, settings, self.path)
         self.journal = Journal(self.ledger, self.id, self.task, self.sources)
+        self.advice = Advice(self.journal, self.options, self.aims, self.say)
         self.engine = Engine(self.task.space, self.options, say=self.say, warn=self.warn)
         model, restriction = self.journal.last("model"), self.journal.last("restriction")
         if model is not None:
@@ -170,37 +174,25 @@ class Session:
             )
         if self.options.reasoner != "none" and self.options.reflect_every:
             _ = self.reasoner  # a wrong name or a broken template is refused before anything is spent
-        plan = make_plan(self.journal, self.sources, self.options, evaluations)
+        plan = make_plan(self.journal, self.sources, self.options, evaluations, self.aims)
         for line in plan["lines"]:
             self.say(line)
         self.journal.log("plan", plan)
         self.learn_sources()
-        while self.journal.counted() < evaluations:
-            batch = self.pending() or self.draw(evaluations)
-            if not batch.keys:
-                self.warn("the space is used up: nothing new is left to measure")
-                break
-            with self._timed("evaluation"):
-                measuring.measure(self.journal, batch, self.say)
-            self._settle()
-            measuring.check_failures(self.journal, evaluations)
+        search = asynchronous.search if self.options.asynchronous else measuring.search
+        if not search(self.journal, evaluations, self.draw, self._settle, self.say, self._timed):
+            self.warn("the space is used up: nothing new is left to measure")
         self._finish(evaluations)
         return self.best()
 
     def learn_sources(self) -> None:
         """Measure the source tasks, once."""
         with self._timed("sources"):
-            measure_sources(self.journal, self.sources, self.options, self.say)
+            measure_sources(self.journal, self.sources, self.options, self.say, self.aims)
 
     def pending(self) -> Batch | None:
         """The latest batch, if some of it has not been measured."""
-        last = self.journal.last("batch")
-        if last is None:
-            return None
-        number, data = last
-        done = {x.measurement.key for x in self.journal.learned() if x.batch == number}
-        keys = [key for key in data["keys"] if key not in done]
-        return Batch(number, keys, dict(data["shares"]), dict(data["reasons"])) if keys else None
+        return measuring.pending(self.journal)
 
     def draw(self, evaluations: int, size: int | None = None) -> Batch:
         """Draw and log the next batch; nothing of it has been measured yet."""
@@ -208,18 +200,22 @@ class Session:
         last = self.journal.last("batch")
         number = last[0] + 1 if last is not None else 0
         counted, known = self.journal.counted(), self.journal.known_ids()
+        with self._timed("sources"):
+            prior = self.advice.prior(number)
         if counted < self.options.initial:
-            wanted = min(size or self.options.initial, self.options.initial - counted)
-            batch = initial_batch(self.task, self.options, known, wanted, number)
+            batch = first_batch(self.journal, self.options, self.aims, prior, number, size)
         else:
             self._learn(number, evaluations)
             limit = min(size or batch_size(self.options, counted), max(evaluations - counted, 1))
             shares = [x.share for x in self.journal.learned() if x.counted]
+            shares += [share for _, _, share in self.journal.in_flight()]
             asked = self.journal.experiments()
-            due, experiments = open_share(self.options, shares, asked, evaluations, limit)
+            cut = bool(self.restriction.hard)
+            due, experiments = open_share(self.options, shares, asked, evaluations, limit, cut=cut)
             with self._timed("generation and selection"):
-                batch = Drafter(self.task, self.options, self.engine).next_batch(
-                    number, self.journal.observations(), self.restriction, known, size=limit, open_size=due,
+                observed = asynchronous.believed(self.journal, self.options.seed)
+                batch = Drafter(self.task, self.options, self.engine, self.aims, prior).next_batch(
+                    number, observed, self.restriction, known, size=limit, open_size=due,
                     experiments=experiments,
                 )  # fmt: skip
         if batch.keys:
@@ -260,19 +256,18 @@ class Session:
         Done once for each batch: when it is complete, or before the next is drawn in a session that was
         killed in between.
         """
-        last = self.journal.last("batch")
-        if last is None or self.journal.event("settled", last[0]) is not None:
-            return
-        if self.journal.event("reference", 0) is None and self.journal.counted() >= self.options.initial:
-            self.journal.freeze_reference(self.task.name)
-        with self._timed("evidence"):
-            learning.rescore(self.journal)
-            if self._restriction is not None:
-                learning.reopen_after(self.journal, self._restriction, last[0], self.say)
-        self.journal.log("settled", {"counted": self.journal.counted()}, number=last[0])
+        for number in self.journal.unsettled():
+            if self.journal.event("reference", 0) is None and self.journal.counted() >= self.options.initial:
+                self.journal.freeze_reference(self.task.name)
+            with self._timed("evidence"):
+                learning.rescore(self.journal)
+                if self._restriction is not None:
+                    learning.reopen_after(self.journal, self._restriction, number, self.say)
+            self.journal.log("settled", {"counted": self.journal.counted()}, number=number)
 
     def _finish(self, evaluations: int) -> None:
         self._settle()  # a session killed after its last measurement has not done so yet
+        learning.rescore(self.journal, keep_all=True)
         counted = self.journal.counted()
         paid = sum(x.paid for x in self.journal.learned())
         for part, seconds in self._spent.items():
@@ -284,10 +279,7 @@ class Session:
     # ---- the same steps, one at a time -------------------------------------------------------
 
     def ask(self, n: int = 1) -> list[Architecture]:
-        """The next n architectures to measure; asking again before telling gives the same ones.
-
-        The first `options.initial` are a uniform design.
-        """
+        """The next n architectures to measure; asking again before telling gives the same ones."""
         if n < 1:
             raise UserError(f"ask({n}): n must be at least 1.")
         self.learn_sources()
@@ -328,10 +320,10 @@ class Session:
 
     def prune(self, *, remaining: int = 50) -> Restriction:
         """Turn the supported principles into a restriction for the next draws."""
-        principles = learning.rescore(self.journal)
-        restriction = learning.restrict(self.journal, principles, self.options, remaining)
+        principles = self.advice.adapt(learning.rescore(self.journal))
+        restriction = learning.restrict(self.journal, principles, self.options, remaining, self.aims)
         last = self.journal.last("restriction")
-        lines, plain = restriction.describe(), restriction.to_json()
+        lines, plain = restriction.describe(self.aims.whole), restriction.to_json()
         if last is None or last[1]["restriction"] != plain:
             data = {"share": restriction.share, "lines": lines, "restriction": plain}
             self.journal.log("restriction", data, number=last[0] + 1 if last else 0)
@@ -359,18 +351,18 @@ class Session:
         Raises:
             UserError: Nothing has been measured.
         """
-        measurement = measuring.best_measurement(self.journal)
-        if measurement is None:
-            raise UserError("Nothing has been measured yet: run the session, or tell it a score.")
-        architecture = self.journal.architecture(measurement.key)
-        return Best(architecture, measurement, learning.satisfied(self.journal, architecture))
+        return results.best(self.journal)
+
+    def front(self) -> tuple[results.FrontPoint, ...]:
+        """What nothing measured beats in score and all objectives, cheapest first; see `results.front`."""
+        return results.front(self.journal, self.aims)
 
     def compare(self, evaluations: int) -> dict[str, list[float | None]]:
         """Best-so-far curves of random search and regularised evolution at the same budget.
 
         They run on ledgers of their own, and only where scores are looked up; elsewhere nothing is run.
         """
-        return compare(self.journal, evaluations, self.options.seed)
+        return results.compare(self.journal, evaluations, self.options.seed, self.aims)
 
     # ---- housekeeping -----------------------------------------------------------------------
 

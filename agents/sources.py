@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from vitruvius.agents.aims import Aims
 from vitruvius.agents.candidates import draw_new, stream
 from vitruvius.agents.journal import Journal
 from vitruvius.agents.options import Options
+from vitruvius.agents.reasoner import Brief
+from vitruvius.agents.statistics import StatisticsReasoner
 from vitruvius.generator.evaluation.task import Task
+from vitruvius.knowledge.predicate import Predicate
+from vitruvius.knowledge.principle import Origin, Principle, principle_id
 
 
 def measure_sources(
-    journal: Journal, sources: Sequence[Task], options: Options, say: Callable[[str], None]
+    journal: Journal,
+    sources: Sequence[Task],
+    options: Options,
+    say: Callable[[str], None],
+    aims: Aims = Aims(),
 ) -> None:
-    """Measure a uniform sample of every source task that is not complete yet.
+    """Measure a uniform sample of every source task that is not complete yet, feasible ones if known.
 
     The first `source_size * (1 - held_share)` of a sample may be seen by reasoners, the rest is held back.
     Source evaluations are counted apart from the target's budget.
@@ -21,7 +31,8 @@ def measure_sources(
     for number, source in enumerate(sources, start=1):
         if journal.event("reference", number) is not None:
             continue
-        rows = draw_new(source.space, options.source_size, set(), stream(options.seed, 0, 100 + number))
+        drawn = stream(options.seed, 0, 100 + number)
+        rows = draw_new(source.space, options.source_size, set(), drawn, feasible=aims.on(source))
         sample = [source.bench.representative(one) for one in source.space.architectures(rows)]
         seen = round(options.source_size * (1 - options.held_share))
         done = {x.measurement.key for x in journal.learned(source.name)}
@@ -30,3 +41,37 @@ def measure_sources(
             journal.record_all(list(source.bench.measure(todo)), share=share)
         journal.freeze_reference(source.name)
         say(f"source {source.name}: {len(sample)} measured, {len(sample) - seen} of them held back")
+    if options.reasoner != "none":
+        for number, source in enumerate(sources, start=1):
+            if source.space.name != journal.task.space.name:
+                _carry_over(journal, source, options, number, say)
+
+
+def _carry_over(
+    journal: Journal, source: Task, options: Options, number: int, say: Callable[[str], None]
+) -> None:
+    """Propose what stands out on a source in another space and can be asked of the target's.
+
+    Done once for each source. Statistics propose here whatever the reasoner: the others are asked about the
+    target's space. What is held back of the source judges them, and then the target.
+    """
+    if journal.event("carried over", number) is not None:
+        return
+    visible = journal.observations(source.name).visible()
+    brief = Brief(source.space, source.name, [visible], [], options.principles, options.seed)
+    found = StatisticsReasoner().reflect(brief).proposals
+    taken: list[str] = []
+    for proposal in found:
+        predicate = Predicate.parse(proposal.predicate)
+        if predicate.portable and predicate.fits(journal.task.space):
+            sentence = proposal.sentence.replace(f" on {source.name}.", ".")
+            anywhere = replace(proposal, sentence=sentence, space="any", task="any")
+            origin = Origin("statistics", "", journal.session, labels=frozenset({source.label}))
+            principle = Principle(principle_id(anywhere), anywhere, origin)
+            journal.ledger.add_principle(principle, session=journal.session)
+            taken.append(principle.id)
+    journal.log("carried over", {"source": source.name, "principles": taken}, number=number)
+    say(
+        f"source {source.name}: {len(taken)} of {len(found)} principles name no decision of "
+        f"{source.space.name} and no operation that {journal.task.space.name} lacks; they are tested here"
+    )

@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from _continuous import Continuous
+from _convex import LABELS, Steered, pseudo_scores
 from numpy.typing import NDArray
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
@@ -31,6 +33,8 @@ Scores = NDArray[np.float64]
 Places = NDArray[np.intp]
 """Positions of architectures in the enumerated space."""
 
+STEPS = 3000
+"""Batches that CR-LSO's graph VAE learns from."""
 FITTED = 400  # as in `predict`: measurements that the plain process learns its length scale from
 
 
@@ -43,6 +47,7 @@ class Truth:
         ranks: (N,) mid-rank quantile of each, 1 is best.
         classes: (N,) number of each one's id.
         posteriors: Predictions by number of labels and seed, once made.
+        controls: Trained ways of CR-LSO, by name, number of labels and seed.
     """
 
     def __init__(self, task: Task) -> None:
@@ -56,6 +61,7 @@ class Truth:
         self.classes = self.space.classes(self.rows)
         numbers = self.space.numbers(self.rows)
         self.posteriors: dict[tuple[int, int], Posterior] = {}
+        self.controls: dict[tuple[str, int, int], Steered] = {}
         self._order = np.argsort(numbers)
         self._numbers = numbers[self._order]
 
@@ -144,6 +150,16 @@ class Trial:
         """What a fine-tuned model writes when asked for the best tenth."""
         return self._drawn(proposer, Request(self.draws, self.seed, quantile=9))
 
+    def convex(self, name: str) -> Places:
+        """What CR-LSO draws uphill of its predicted score; kept once trained, for the next share."""
+        truth, known, seed = self.truth, self.labelled, self.seed
+        if (key := (name, len(known), seed)) not in truth.controls:
+            scores = pseudo_scores(truth.space, truth.rows[known], truth.scores[known], truth.rows, seed)
+            control = Continuous(name, truth.space, truth.rows, seed=seed, steps=STEPS, scores=scores)
+            truth.controls[key] = Steered(control)
+        rows = truth.controls[key].draw(truth.rows[known], truth.scores[known], self.draws, seed)
+        return truth.new(truth.places(truth.space.normalise(rows[truth.space.valid(rows)])), known)
+
     def _drawn(self, proposer: Proposer, request: Request) -> Places:
         space = self.truth.space
         rows = self.model.codec.decode(proposer.draw(request).codes)
@@ -181,4 +197,17 @@ class Trial:
             found[f"{name}, our process"] = self.rank(places, keep, mean)
             both = self.guided(share, sharpnesses[-1], proposer, band=9)
             found[f"{name} and guide {sharpnesses[-1]:g}"] = self.rank(both, keep, None)
+        for name in ("cr-lso", "free") if tuning else ():
+            places = self.convex(name)
+            found[name] = self.rank(places, keep, None)
+            found[f"{name}, our process"] = self.rank(places, keep, mean)
+            found[f"{name}, distinct new"] = float(len(places))
         return found
+
+
+def scores_from_few(truth: Truth, rows: NDArray[np.int8], seed: int) -> Scores:
+    """What `LABELS` measurements say about rows (n, D), different architectures among them: (n,), 0 to 1."""
+    places = truth.places(rows)
+    first = np.unique(truth.classes[places], return_index=True)[1]
+    few = np.random.default_rng([seed, LABELS]).permutation(first)[:LABELS]
+    return pseudo_scores(truth.space, rows[few], truth.scores[places[few]], rows, seed)

@@ -4,13 +4,16 @@
   numbers for each node, operations by a linear layer, edges by sigmoid(Z Z^T). Kept from the authors' code:
   binary cross-entropy for operations too, edges above the diagonal only, std = exp(logvar).
 - `gvae` (CR-LSO, Rao et al., arXiv 2211.05950): message passing, sum pooling, 16 numbers for the whole graph,
-  a decoder that says each decision; noise scaled by 0.01, KL by 0.005. Its convex network is left out.
+  a decoder that says each decision; noise scaled by 0.01, KL by 0.005.
+- `cr-lso`: the same with its convex performance network, which needs scores; it stands in `_convex.py`.
 
-Both draw latents from a normal distribution with the mean and the deviation of the training set's latents,
+All draw latents from a normal distribution with the mean and the deviation of the training set's latents,
 each number by itself (of arch2vec: of each node by itself, else hardly any graph begins with an input).
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +25,18 @@ from vitruvius.generator.space import ABSENT, INPUT, OUTPUT, Choices, SearchSpac
 from vitruvius.generator.spaces.small_dags import EDGES
 from vitruvius.generator.vqvae import Decoder, Sizes
 
-NAMES = ("arch2vec", "gvae")
+NAMES = ("arch2vec", "gvae", "cr-lso")
+"""The last needs scores to learn from."""
 LATENT = 16
+
+
+class Lesson(NamedTuple):
+    """A batch of n architectures."""
+
+    features: Tensor  # (n, V, C) one-hot labels
+    adjacency: Tensor  # (n, V, V) along and against the edges
+    choices: Tensor  # (n, D) long
+    scores: Tensor | None = None  # (n,) 0 worst to 1 best
 
 
 class Gin(nn.Module):
@@ -47,7 +60,26 @@ class Gin(nn.Module):
         return x
 
 
-class Arch2Vec(nn.Module):
+class ContinuousModel(nn.Module):
+    """What `Continuous` trains."""
+
+    def encode(self, features: Tensor, adjacency: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and spreads of latents."""
+        raise NotImplementedError
+
+    def loss(self, batch: Lesson) -> Tensor:
+        """What is minimised."""
+        raise NotImplementedError
+
+    def rows(self, z: Tensor, space: SearchSpace) -> Choices:
+        """What latents decode to."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """After every step: weights that must stay within bounds go back there."""
+
+
+class Arch2Vec(ContinuousModel):
     """Latents of nodes; graphs come out as labels and edges, and need not be architectures."""
 
     def __init__(self, space: SearchSpace, nodes: int) -> None:
@@ -61,7 +93,8 @@ class Arch2Vec(nn.Module):
         mean, spread = self.heads(self.gin(features, adjacency)).chunk(2, dim=-1)
         return mean, spread
 
-    def loss(self, features: Tensor, adjacency: Tensor, choices: Tensor) -> Tensor:
+    def loss(self, batch: Lesson) -> Tensor:
+        features, adjacency = batch.features, batch.adjacency
         mean, spread = self.encode(features, adjacency)
         z = F.dropout(mean + spread.exp() * torch.randn_like(mean), 0.3, self.training)
         found = F.binary_cross_entropy_with_logits(self.operations(z), features)
@@ -79,7 +112,7 @@ class Arch2Vec(nn.Module):
         return read_graphs(self.labels(z).numpy().astype(np.int8), edges.numpy(), space)
 
 
-class GraphVae(nn.Module):
+class GraphVae(ContinuousModel):
     """One latent for a graph; every decision is said, so only the space's own rules can be broken."""
 
     def __init__(self, space: SearchSpace, nodes: int) -> None:
@@ -96,13 +129,17 @@ class GraphVae(nn.Module):
         mean, spread = self.heads(pooled)[:, None].chunk(2, dim=-1)  # (n, 1, 16) each
         return mean, spread
 
-    def loss(self, features: Tensor, adjacency: Tensor, choices: Tensor) -> Tensor:
-        mean, spread = self.encode(features, adjacency)
+    def loss(self, batch: Lesson) -> Tensor:
+        return self.loss_and_latents(batch)[0]
+
+    def loss_and_latents(self, batch: Lesson) -> tuple[Tensor, Tensor]:
+        """() and (n, 1, 16)."""
+        mean, spread = self.encode(batch.features, batch.adjacency)
         z = mean + 0.01 * (spread / 2).exp() * torch.randn_like(mean)
         parts = self.decoder(z).split(self.counts, dim=1)
-        losses = [F.cross_entropy(part, choices[:, column]) for column, part in enumerate(parts)]
+        losses = [F.cross_entropy(part, batch.choices[:, column]) for column, part in enumerate(parts)]
         divergence = -0.5 * (1 + spread - mean.square() - spread.exp()).mean()
-        return torch.stack(losses).sum() + 0.005 * divergence
+        return torch.stack(losses).sum() + 0.005 * divergence, z
 
     def rows(self, z: Tensor, space: SearchSpace) -> Choices:
         parts = self.decoder(z).split(self.counts, dim=1)
@@ -112,23 +149,38 @@ class GraphVae(nn.Module):
 class Continuous:
     """A trained one: encodes, decodes, draws."""
 
-    def __init__(self, name: str, space: SearchSpace, rows: Choices, *, seed: int, steps: int) -> None:
-        """Train on rows (n, D); arch2vec's batches of 32 and rate 1e-3 for both."""
+    def __init__(
+        self,
+        name: str,
+        space: SearchSpace,
+        rows: Choices,
+        *,
+        seed: int,
+        steps: int,
+        scores: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Train on rows (n, D), with scores (n,) where the model wants them.
+
+        Batches of 32 and rate 1e-3, as in arch2vec, for all.
+        """
         self.space = space
         features, adjacency = self._arrays(rows)
+        choices = torch.from_numpy(rows.astype(np.int64))
+        known = None if scores is None else torch.from_numpy(scores.astype(np.float32))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = {"arch2vec": Arch2Vec, "gvae": GraphVae}[name](space, features.shape[1])
+            model = new_model(name, space, features.shape[1])
             adam = torch.optim.Adam(model.parameters(), lr=1e-3)
-            choices = torch.from_numpy(rows.astype(np.int64))
             for _ in range(steps):
                 pick = torch.randint(len(rows), (32,))
+                batch = Lesson(features[pick], adjacency[pick], choices[pick])
                 adam.zero_grad()
-                model.loss(features[pick], adjacency[pick], choices[pick]).backward()
+                model.loss(batch if known is None else batch._replace(scores=known[pick])).backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
                 adam.step()
+                model.settle()
         self.model = model.eval()
-        means = self._means(rows)
+        means = self.means(rows)
         self.centre, self.spread = means.mean(0), means.std(0)  # (V, 16), of the graph VAE (1, 16)
 
     @torch.inference_mode()
@@ -149,13 +201,14 @@ class Continuous:
     @torch.inference_mode()
     def exact(self, rows: Choices) -> float:
         """Share of rows (n, D) that come back exactly, from the means of their latents."""
-        back = self.model.rows(self._means(rows), self.space)
+        back = self.model.rows(self.means(rows), self.space)
         good = self.space.valid(back)
         same = (self.space.normalise(back[good]) == rows[good]).all(axis=1)
         return float(same.sum()) / len(rows)
 
     @torch.inference_mode()
-    def _means(self, rows: Choices) -> Tensor:
+    def means(self, rows: Choices) -> Tensor:
+        """Latents of rows (n, D), without noise: (n, V, 16), of graph VAEs (n, 1, 16)."""
         parts = [self.model.encode(*self._arrays(rows[i : i + 4096]))[0] for i in range(0, len(rows), 4096)]
         return torch.cat(parts)
 
@@ -169,9 +222,20 @@ class Continuous:
         return features, adjacency + adjacency.mT
 
 
+def new_model(name: str, space: SearchSpace, nodes: int) -> ContinuousModel:
+    """An untrained one by its name."""
+    if name == "arch2vec":
+        return Arch2Vec(space, nodes)
+    if name == "gvae":
+        return GraphVae(space, nodes)
+    from _convex import ConvexVae  # builds on this module
+
+    return ConvexVae(space, nodes, convex=name == "cr-lso")
+
+
 def supports(name: str, space: SearchSpace) -> bool:
     """arch2vec's graphs are read back for NAS-Bench-101 and for cells with operations on six fixed edges."""
-    return name == "gvae" or space.name in ("nasbench101", "nasbench201", "transnasbench101-micro")
+    return name != "arch2vec" or space.name in ("nasbench101", "nasbench201", "transnasbench101-micro")
 
 
 def read_graphs(labels: NDArray[np.int8], edges: NDArray[np.bool_], space: SearchSpace) -> Choices:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from _peers import PEERS
+from _peers import SETTINGS as PEER_SETTINGS
 from numpy.typing import NDArray
 
 from vitruvius.agents.baselines import METHODS as BASELINES
@@ -15,7 +17,7 @@ from vitruvius.agents.surrogate import GaussianProcess
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.space import Choices
 
-NAMES = ("vitruvius", *BASELINES, "gp-hamming")
+NAMES = ("vitruvius", *BASELINES, "gp-hamming", *PEERS)
 INITIAL = 6
 """Uniform design of the Gaussian process control: as many as a session draws."""
 
@@ -26,6 +28,8 @@ def run_method(name: str, task: Task, evaluations: int, seed: int, options: Mapp
         return session(task, evaluations, seed, options)
     if name == "gp-hamming":
         return gp_hamming(task, evaluations, seed)
+    if name in PEERS:
+        return PEERS[name](task, evaluations, seed)
     return BASELINES[name](task, evaluations, seed)
 
 
@@ -35,7 +39,7 @@ def settings_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         return dict(options)
     if name == "evolution":
         return {"population": POPULATION, "tournament": TOURNAMENT}
-    return {"initial": INITIAL} if name == "gp-hamming" else {}
+    return {"initial": INITIAL} if name == "gp-hamming" else PEER_SETTINGS.get(name, {})
 
 
 def session(task: Task, evaluations: int, seed: int, options: Mapping[str, Any]) -> Curve:

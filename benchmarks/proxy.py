@@ -1,8 +1,9 @@
 """How far scores of short training on small data agree with NAS-Bench-201's CIFAR-10 table.
 
-    python benchmarks/proxy.py --table tables/nasbench201.parquet --cells 30
+    python benchmarks/proxy.py --table tables/nasbench201.parquet --cells 60
+    python benchmarks/proxy.py --dataset cifar10_jpeg.parquet --limit 2000 --cells 60
 
-Random cells are trained with a recipe of `Train` on the digits; rank correlations with the table's
+Random cells are trained with a recipe of `Train` on a small data set; rank correlations with the table's
 validation accuracy stand beside those of parameters and multiply-adds on the same cells, with bootstrap 95 %
 intervals over cells. The table's test metrics are not read.
 """
@@ -17,7 +18,6 @@ from _record import print_record
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from vitruvius.generator.evaluation.recipe import Recipe
 from vitruvius.generator.evaluation.table import Table
 from vitruvius.generator.evaluation.task import Measurement
 from vitruvius.generator.evaluation.train import Train
@@ -33,7 +33,8 @@ def correlations(columns: Columns, rows: NDArray[np.intp]) -> dict[str, float]:
     given = (r[0, 1] - r[0, 2] * r[1, 2]) / np.sqrt((1 - r[0, 2] ** 2) * (1 - r[1, 2] ** 2))
     return {
         "score": r[0, 1], "params": r[0, 2], "flops": r[0, 3],
-        "score minus params": r[0, 1] - r[0, 2], "score given params": given,
+        "score minus params": r[0, 1] - r[0, 2], "score minus flops": r[0, 1] - r[0, 3],
+        "score given params": given,
     }  # fmt: skip
 
 
@@ -55,7 +56,7 @@ def trained(train: Train, cells: int, draw: int) -> tuple[list[Measurement], flo
     rows = space.sample(cells, np.random.default_rng(draw))
     start = time.monotonic()
     found: list[Measurement] = []
-    for measurement in train.open(space, "digits").measure(space.architectures(rows)):
+    for measurement in train.open(space, train.images.name).measure(space.architectures(rows)):
         found.append(measurement)
         print(f"{len(found):3} {measurement.status} {measurement.score} {measurement.key}", flush=True)
     return [m for m in found if m.ok], time.monotonic() - start
@@ -69,10 +70,12 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=30)
     parser.add_argument("--draw", type=int, default=7, help="seed of the random cells")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--recipe", default="{}", help="fields that differ from the default recipe, as JSON")
+    parser.add_argument("--dataset", default="digits", help="as `Train` takes it")
+    parser.add_argument("--limit", type=int, default=None, help="most images for training")
+    parser.add_argument("--recipe", default="fast", help="name or TOML file")
     options = parser.parse_args()
-    recipe = Recipe.model_validate_json(options.recipe)
-    space, train = get_space("nasbench201"), Train(recipe=recipe, workers=options.workers)
+    space = get_space("nasbench201")
+    train = Train(options.dataset, recipe=options.recipe, workers=options.workers, limit=options.limit)
     found, seconds = trained(train, options.cells, options.draw)
     table = Table(options.table).open(space, "cifar10")
     cells = [space.parse(m.key) for m in found]
@@ -84,7 +87,10 @@ def main() -> None:
         "params": np.array([m.params for m in found], dtype=np.float64),
         "flops": np.array([m.flops for m in found], dtype=np.float64),
     }
-    settings = {"cells": options.cells, "draw": options.draw, "recipe": train.recipe.model_dump()}
+    settings = {
+        "cells": options.cells, "draw": options.draw, "recipe": train.recipe.model_dump(),
+        "dataset": train.images.name, "limit": options.limit,
+    }  # fmt: skip
     results = {
         "spearman": with_intervals(columns, 2000),
         "score quantiles": np.quantile(columns["score"], [0, 0.25, 0.5, 0.75, 1]).round(2).tolist(),

@@ -1,8 +1,9 @@
 r"""Search at equal budget: Vitruvius against baselines, from nothing, many seeds.
 
 Every method sees validation scores only and pays for each identity it first learns. The last line printed is
-one JSON object; `results[method]["50"]` holds the validation regret and the test metric of the best by
-validation after 50 evaluations: mean and bootstrap 95 % interval of the mean over seeds, in the task's unit.
+one JSON object; `results[task][method]["50"]` holds the validation regret and the test metric of the best by
+validation after 50 evaluations: mean and bootstrap 95 % interval of the mean over seeds, in the task's unit;
+`results["against"][other]` what `_paired.against` says of a session and each other method.
 
     VITRUVIUS_TABLES=FOLDER python benchmarks/search.py --task nasbench201/cifar10 \
         --methods vitruvius,random,evolution --evaluations 100 --seeds 30 --out runs/search.jsonl
@@ -26,8 +27,10 @@ from typing import Any
 
 import numpy as np
 from _methods import NAMES, run_method, settings_of
+from _paired import against
 from _record import print_record, settings_hash
 from _renamed import RenamedSpace, disguise
+from numpy.typing import NDArray
 
 from vitruvius.errors import UserError
 from vitruvius.generator.evaluation.revealed import has_test, optimum, reveal_test
@@ -159,7 +162,9 @@ def interval(values: list[float | None]) -> list[float] | None:
 def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--task", default="nasbench-graph/cora", help="SPACE/DATASET with a table")
+    parser.add_argument(
+        "--task", default="nasbench-graph/cora", help="SPACE/DATASET with a table, or several, with commas"
+    )
     parser.add_argument("--methods", default="vitruvius,random,evolution", help=f"of {', '.join(NAMES)}")
     parser.add_argument("--evaluations", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=30, help="seeds 0 to one less than this")
@@ -177,22 +182,38 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     options = {"reasoner": "statistics", "proposer": given.proposer, **_options(given.set)}
     seeds = list(range(given.seeds))
+    tasks = given.task.split(",")
     jobs = {
-        method: [Job(given.task, method, given.evaluations, seed, given.rename, options) for seed in seeds]
+        (task, method): [Job(task, method, given.evaluations, seed, given.rename, options) for seed in seeds]
+        for task in tasks
         for method in methods
     }
     try:
-        Task(given.task)
+        for task in tasks:
+            Task(task)
         if given.out is not None:
             given.out.parent.mkdir(parents=True, exist_ok=True)
         done = run_jobs([job for group in jobs.values() for job in group], given.jobs, given.out)
     except UserError as error:
         parser.error(str(error))
-    results = {
-        method: summarise([done[job.key] for job in group], given.evaluations)
-        for method, group in jobs.items()
-    }
-    print_record("search", seeds, {method: group[0].settings for method, group in jobs.items()}, results)
+    results: dict[str, Any] = {task: {} for task in tasks}
+    for (task, method), group in jobs.items():
+        results[task][method] = summarise([done[job.key] for job in group], given.evaluations)
+    if "vitruvius" in methods and len(methods) > 1:
+        regrets = {
+            task: {method: _regrets([done[job.key] for job in jobs[task, method]]) for method in methods}
+            for task in tasks
+        }
+        results["against"] = against(regrets, "vitruvius", [m for m in MARKS if m <= given.evaluations])
+    settings = {f"{task} {method}": group[0].settings for (task, method), group in jobs.items()}
+    print_record("search", seeds, settings, results)
+
+
+def _regrets(runs: list[dict[str, Any]]) -> NDArray[np.float64]:
+    """Regret (seeds, evaluations); before the first score it is infinite, a used-up space keeps its last."""
+    width = max(len(run["regret"]) for run in runs)
+    rows = [run["regret"] + run["regret"][-1:] * (width - len(run["regret"])) for run in runs]
+    return np.array([[np.inf if x is None else x for x in row] for row in rows], dtype=np.float64)
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

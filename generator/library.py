@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock
 
 from vitruvius.errors import CheckpointError
-from vitruvius.generator.cards import read_card, seal
+from vitruvius.generator.cards import CARD, read_card, seal
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.corpus_training import LanguageModelSettings
 from vitruvius.generator.language_model import train_language_model
@@ -36,7 +36,8 @@ class CodeModel:
         codec: Names architectures by codes and reads codes back.
         language_model: Folder of the language model's checkpoint, as pretrained.
         card: Metrics of both, the held-out figures included: `card["held_out"]`, `card["codec"]`,
-            `card["language_model"]`, `card["seconds"]`.
+            `card["language_model"]`, `card["seconds"]`; `card["figures"]` where it was scored in training
+            from the command line, see `generator.scoring.score`.
     """
 
     folder: Path
@@ -138,6 +139,15 @@ def open_model(folder: Path, space: SearchSpace | None = None) -> CodeModel:
     return CodeModel(folder, codec, language_model, card)
 
 
+def add_to_card(model: CodeModel, **entries: Any) -> CodeModel:
+    """The same model, its card longer by some plain data; none of its files changes."""
+    card = model.card | entries
+    draft = model.folder / f".{CARD}.part"
+    draft.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    os.replace(draft, model.folder / CARD)
+    return replace(model, card=card)
+
+
 def _train(
     space: SearchSpace,
     folder: Path,
@@ -197,7 +207,7 @@ def _codec(
 
 def _ideal(space: SearchSpace) -> float | None:
     """The lowest possible loss in nats, that of a model which draws every architecture equally often."""
-    return None if space.size is None else round(float(np.log(space.size)), 3)
+    return None if space.count is None else round(math.log(space.count), 3)
 
 
 def _silent(_line: str) -> None:

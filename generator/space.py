@@ -174,6 +174,11 @@ class SearchSpace(ABC):
 
     # ---- what follows from it --------------------------------------------------------------
 
+    @property
+    def count(self) -> int | None:
+        """Number of distinct keys where it is known; a space may know it and be too large to enumerate."""
+        return self.size
+
     @cached_property
     def cardinalities(self) -> NDArray[np.int64]:
         """Number of choices of each decision: (D,)."""

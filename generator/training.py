@@ -115,10 +115,10 @@ def split_by_id(
     """Which rows are trained on: (n,). Isomorphic rows always fall on the same side."""
     if fraction == 1:
         return np.ones(len(rows), dtype=bool)
-    _, member = np.unique(np.array(space.ids(rows)), return_inverse=True)
-    classes = int(member.max()) + 1
-    chosen = rng.permutation(classes) < round(fraction * classes)
-    return chosen[member]
+    ids = space.ids(rows)
+    numbers = {name: number for number, name in enumerate(sorted(set(ids)))}
+    chosen = rng.permutation(len(numbers)) < round(fraction * len(numbers))
+    return chosen[np.fromiter((numbers[name] for name in ids), np.int64, len(ids))]
 
 
 def sizes_for(space: SearchSpace, rows: Choices) -> Sizes:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch_geometric.nn import MessagePassing
+from torch_geometric.nn.aggr import SumAggregation
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +87,20 @@ def build_batch(labels: Tensor, adjacency: Tensor) -> Batch:
     return Batch(labels.long(), torch.stack([first + source, first + target]))
 
 
-class Round(MessagePassing):
+class Round(nn.Module):
     """One round of message passing, GIN with messages along and against the edges kept apart."""
 
     def __init__(self, width: int) -> None:
-        super().__init__(aggr="sum")
+        super().__init__()
+        self.gather = SumAggregation()  # not `MessagePassing`, which leaves a file behind in every process
         self.mix = nn.Sequential(nn.Linear(3 * width, width), nn.ReLU(), nn.Linear(width, width))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, edges: Tensor) -> Tensor:
         """States of all nodes (n * V, w) and edges (2, E) to new states (n * V, w)."""
-        ahead = self.propagate(edges, x=x)  # (n * V, w)
-        back = self.propagate(edges.flip(0), x=x)  # (n * V, w)
+        source, target = edges
+        ahead = self.gather(x[source], target, dim_size=len(x))  # (n * V, w)
+        back = self.gather(x[target], source, dim_size=len(x))  # (n * V, w)
         return self.norm(x + self.mix(torch.cat([x, ahead, back], dim=1)))
 
 

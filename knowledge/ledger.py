@@ -257,7 +257,13 @@ class Ledger:
         Raises:
             UnknownNameError: It was never added.
         """
-        self._write(lambda connection: principle_rows.update(connection, principle, session), session=session)
+        self.update_principles([principle], session=session)
+
+    def update_principles(self, principles: Sequence[Principle], *, session: str) -> None:
+        """As `update_principle`, for many in one transaction."""
+        self._write(
+            lambda connection: principle_rows.update(connection, principles, session), session=session
+        )
 
     def principles(
         self,
@@ -321,6 +327,11 @@ class Ledger:
         """
         with self._database.read() as connection:
             return principle_rows.born(connection, principle_id, session)
+
+    def births(self, session: str) -> dict[str, int]:
+        """`born` of every principle that a session added, by id."""
+        with self._database.read() as connection:
+            return principle_rows.births_of(connection, session)
 
     def changed(self, since: int) -> tuple[int, list[Principle]]:
         """What a search index has to take over.

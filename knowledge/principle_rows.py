@@ -45,16 +45,6 @@ def _join(body: str, status: str, evidence: str) -> Principle:
         raise LedgerError(f"A principle in the ledger is damaged ({error!r}): {body[:80]} ...") from error
 
 
-def _append(connection: Connection, principle: Principle, session: str, *, added: bool) -> None:
-    _, status, evidence = _split(principle)
-    connection.execute(
-        insert(states).values(
-            principle=principle.id, session=session, added=added, status=status, evidence=evidence,
-            time=time.time(),
-        )
-    )  # fmt: skip
-
-
 def add(connection: Connection, principle: Principle, session: str) -> None:
     """Keep a principle that a session proposed or took over; the same again changes nothing."""
     if _born(connection, principle.id, session) is not None:
@@ -72,20 +62,28 @@ def add(connection: Connection, principle: Principle, session: str) -> None:
     connection.execute(
         insert(births).values(principle=principle.id, session=session, born=born, time=time.time())
     )
-    _append(connection, principle, session, added=True)
+    _, status, evidence = _split(principle)
+    row = {"principle": principle.id, "session": session, "status": status, "evidence": evidence}
+    connection.execute(insert(states).values(**row, added=True, time=time.time()))
 
 
-def update(connection: Connection, principle: Principle, session: str) -> None:
-    """Append status and evidence, unless they are what the session said last."""
-    require(connection, principle.id)
-    last = connection.execute(
-        select(states.c.status, states.c.evidence)
-        .where(states.c.principle == principle.id, states.c.session == session)
-        .order_by(states.c.number.desc())
-        .limit(1)
-    ).first()
-    if last is None or tuple(last) != _split(principle)[1:]:
-        _append(connection, principle, session, added=False)
+def update(connection: Connection, changed: Sequence[Principle], session: str) -> None:
+    """Append status and evidence of principles, of those where it is not what the session said last."""
+    newest = select(func.max(states.c.number)).where(states.c.session == session).group_by(states.c.principle)
+    query = select(states.c.principle, states.c.status, states.c.evidence).where(states.c.number.in_(newest))
+    last = {id: (status, evidence) for id, status, evidence in connection.execute(query).tuples()}
+    rows: list[dict[str, object]] = []
+    for principle in changed:
+        if principle.id not in last:
+            require(connection, principle.id)
+        _, status, evidence = _split(principle)
+        if last.get(principle.id) != (status, evidence):
+            rows.append(
+                {"principle": principle.id, "session": session, "added": False, "status": status,
+                 "evidence": evidence, "time": time.time()}
+            )  # fmt: skip
+    if rows:
+        connection.execute(insert(states), rows)
 
 
 def _born(connection: Connection, principle: str, session: str) -> int | None:
@@ -97,6 +95,12 @@ def born(connection: Connection, principle: str, session: str) -> int:
     """How much a session had learned when it added the principle; 0 if it never did."""
     require(connection, principle)
     return _born(connection, principle, session) or 0
+
+
+def births_of(connection: Connection, session: str) -> dict[str, int]:
+    """How much a session had learned when it added each of its principles, by id."""
+    query = select(births.c.principle, births.c.born).where(births.c.session == session)
+    return {principle: born for principle, born in connection.execute(query).tuples()}
 
 
 def require(connection: Connection, principle: str) -> None:

@@ -49,9 +49,9 @@ class PruneSettings:
     largest_cut: float = 0.5
     sharpness: float = 3.0
 
-    def minimum(self, space: SearchSpace, remaining: int) -> float:
-        """Least share of the space that must stay with so many evaluations remaining; at most 1."""
-        size = space.size or math.prod(space.cardinalities.tolist())
+    def minimum(self, space: SearchSpace, remaining: int, part: float = 1.0) -> float:
+        """Least share of a part of the space that must stay with so many evaluations remaining; at most 1."""
+        size = part * (space.size or math.prod(space.cardinalities.tolist()))
         return min(1.0, max(self.smallest_share, self.per_remaining * max(remaining, 0) / size))
 
 
@@ -89,7 +89,7 @@ class Restriction:
     Attributes:
         space_name: The space.
         terms: Strongest first.
-        share: Share of the space inside; exact where it can be enumerated, else from a fixed sample.
+        share: Share inside; exact where the space can be enumerated, else from a fixed sample.
         sharpness: See `PruneSettings`.
     """
 
@@ -133,28 +133,30 @@ class Restriction:
             against += term.strength / total * ~term.follows(population)
         return np.exp(-self.sharpness * against)
 
-    def guide(self, codec: Encodes, costs: CostSource | None = None) -> Guide | None:
-        """What leads a proposer to architectures inside; None where nothing is cut.
+    def guide(
+        self, codec: Encodes, costs: CostSource | None = None, among: Mask | None = None
+    ) -> Guide | None:
+        """What leads a proposer to architectures inside, and `among` those given; None where nothing is cut.
 
         See `guide_towards`; what is decoded is to be checked with `inside` all the same, since codecs and
         learned guides may err. Without `costs`, terms that bound a cost are left out here.
         """
-        if not self.hard:
+        if not self.hard and among is None:
             return None
         inside = _inside(_checkable(self.hard, costs), _everything(self.space, costs))
-        return guide_towards(codec, self.space, inside)
+        return guide_towards(codec, self.space, inside if among is None else inside & among)
 
-    def describe(self) -> list[str]:
-        """What it does, one line for each term and one for the whole."""
+    def describe(self, whole: str = "") -> list[str]:
+        """What it does, one line for each term and one for the whole, which may have a name of its own."""
         lines = [
             f"{'only' if term.hard else 'rather'} {term.text()}  "
             f"[{term.principle}, at least {term.strength:+.2f}]"
             for term in self.terms
         ]
-        kept = "exactly" if self.space.size is not None else "about"
+        kept, whole = "exactly" if self.space.size is not None else "about", whole or self.space_name
         if not self.hard:
-            return [*lines, f"nothing is cut from {self.space_name}"]
-        return [*lines, f"{kept} {100 * self.share:.2f} % of {self.space_name} is left"]
+            return [*lines, f"nothing is cut from {whole}"]
+        return [*lines, f"{kept} {100 * self.share:.2f} % of {whole} is left"]
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -200,6 +202,7 @@ def prune(
     remaining: int,
     costs: CostSource | None = None,
     settings: PruneSettings = PruneSettings(),
+    among: Mask | None = None,
 ) -> Restriction:
     """Turn supported principles into a restriction.
 
@@ -209,27 +212,32 @@ def prune(
         remaining: Evaluations left in the budget.
         costs: `task.bench.costs`; principles that bound costs are left out without it.
         settings: How far principles may cut.
+        among: Which of `steering.all_rows(space)` there are to choose from; None for all.
 
     Returns:
-        The restriction; it keeps at least max(1 %, 20 x remaining) of the space with default settings.
+        The restriction; it keeps at least max(1 %, 20 x remaining) of these with default settings.
     """
     everything = _everything(space, costs)
     terms = [term for p in principles if (term := _term(p, everything)) is not None]
     terms.sort(key=lambda term: (-term.strength, term.principle))
-    least = settings.minimum(space, remaining)
-    inside = np.ones(len(everything), dtype=np.bool_)
+    inside = np.ones(len(everything), dtype=np.bool_) if among is None else among
+    whole = float(inside.mean())
+    least = settings.minimum(space, remaining, whole)
     for at, term in enumerate(terms):
         if term.strength < settings.hard_low:
             break
         left = inside & term.follows(everything)
         removed = 1.0 - left.sum() / inside.sum()
-        if left.mean() >= least and settings.least_cut <= removed <= settings.largest_cut:
+        if left.mean() >= least * whole and settings.least_cut <= removed <= settings.largest_cut:
             inside, terms[at] = left, replace(term, hard=True)
-    return Restriction(space.name, tuple(terms), float(inside.mean()), settings.sharpness)
+    return Restriction(space.name, tuple(terms), float(inside.mean()) / whole, settings.sharpness)
 
 
 def reopen(
-    restriction: Restriction, architecture: Architecture, costs: CostSource | None = None
+    restriction: Restriction,
+    architecture: Architecture,
+    costs: CostSource | None = None,
+    among: Mask | None = None,
 ) -> Restriction:
     """Take back the cuts that exclude an architecture which turned out well.
 
@@ -237,6 +245,7 @@ def reopen(
         restriction: What is cut now.
         architecture: The hit from the open share.
         costs: Its costs by name, or `task.bench.costs` (then the new share counts cost bounds as well).
+        among: As for `prune`.
 
     Returns:
         The restriction with those terms soft; the share left never shrinks.
@@ -247,7 +256,8 @@ def reopen(
         return restriction
     everywhere = costs if callable(costs) else None
     hard = _checkable([term for term in terms if term.hard], everywhere)
-    share = float(_inside(hard, _everything(restriction.space, everywhere)).mean())
+    inside = _inside(hard, _everything(restriction.space, everywhere))
+    share = float((inside if among is None else inside[among]).mean())
     return replace(restriction, terms=terms, share=max(share, restriction.share))
 
 

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from vitruvius.generator.evaluation.engine import Batches, train_and_score
+from vitruvius.generator.evaluation.batches import DeviceImages
+from vitruvius.generator.evaluation.engine import Trained, train_networks
 from vitruvius.generator.evaluation.recipe import Recipe
 from vitruvius.generator.evaluation.worker import main
 
 NOTES = Path(sys.argv[1])
 EXCEPTION, HANG, EXIT, ONE_OOM, ALWAYS_OOM, TELL, NOISE, GREEDY, HANG_LATER, DIVERGE = range(1, 11)
+PACK_OOM, PACK_EXIT, PACK_HANG, ONE_OF_PACK, KILLED_ONCE = range(11, 16)
 calls = 0
 
 
-def train(build: Callable[[], nn.Module], data: Batches, recipe: Recipe, seed: int, pieces: int) -> float:
+def train(
+    builds: Sequence[Callable[[], nn.Module]],
+    images: DeviceImages,
+    recipe: Recipe,
+    seed: int,
+    pieces: int,
+    graphs: bool,
+) -> list[Trained]:
     global calls
     calls += 1
+    alone = len(builds) == 1
     if seed == EXCEPTION:
         raise ValueError("the layer is on fire")
     if seed == HANG or (seed == HANG_LATER and calls > 1):
@@ -34,8 +45,17 @@ def train(build: Callable[[], nn.Module], data: Batches, recipe: Recipe, seed: i
     if seed == EXIT:
         print("last words", file=sys.stderr, flush=True)
         os._exit(7)
-    if seed == ALWAYS_OOM or (seed == ONE_OOM and pieces == 1):
+    if seed == PACK_EXIT and not alone:
+        os._exit(7)
+    if seed == KILLED_ONCE and not NOTES.with_suffix(".killed").exists():
+        NOTES.with_suffix(".killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if seed == PACK_HANG and not alone:
+        time.sleep(600)
+    if seed == ALWAYS_OOM or (seed == ONE_OOM and pieces == 1) or (seed == PACK_OOM and not alone):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    if seed == ONE_OF_PACK:
+        builds = [_poisoned(builds[0]), *builds[1:]]
     if seed == TELL:
         NOTES.write_text(json.dumps([dict(os.environ), torch.get_num_threads()]))
     if seed == NOISE:
@@ -45,7 +65,17 @@ def train(build: Callable[[], nn.Module], data: Batches, recipe: Recipe, seed: i
         torch.zeros(3_000_000_000, dtype=torch.uint8)
     if seed == DIVERGE:
         recipe = recipe.model_copy(update={"lr": 1e30})
-    return train_and_score(build, data, recipe, seed, pieces)
+    return train_networks(builds, images, recipe, seed, pieces, graphs)
+
+
+def _poisoned(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    def poisoned() -> nn.Module:
+        network = build()
+        with torch.no_grad():
+            next(network.parameters()).fill_(float("nan"))
+        return network
+
+    return poisoned
 
 
 if __name__ == "__main__":

@@ -65,6 +65,20 @@ def test_a_checkpoint_of_ones_own(code_model: CodeModel, finetuned: Path) -> Non
     assert one == two
 
 
+def test_train_puts_the_figures_into_the_card(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn once; the card that is read back has them, and the model is whole still."""
+    from vitruvius.generator import library, scoring
+
+    monkeypatch.setattr(library, "load_or_train", lambda *_, **__: library.open_model(copy))
+    first = CliRunner().invoke(app, ["train", "nasbench201"])
+    assert first.exit_code == 0, first.output
+    assert "10,000 draws     100.00% valid as they stand, " in first.stdout
+    card = library.open_model(copy).card["figures"]
+    assert card["engines"]["transformers"]["strict"] == 1 and 0.3 < card["ceilings"]["unique"] < 0.4
+    monkeypatch.setattr(scoring, "score", None)  # it is not drawn again
+    assert CliRunner().invoke(app, ["train", "nasbench201"]).stdout == first.stdout
+
+
 def test_what_is_no_model(tmp_path: Path, code_model: CodeModel) -> None:
     with pytest.raises(UserError, match=r"'nowhere' is neither a space nor a folder.*nasbench201"):
         raise_of(score("nowhere"))

@@ -1,12 +1,12 @@
-"""Export: the written model stands alone and computes what ours computes, or nothing is written."""
+"""Export: the written files stand alone and compute what ours computes, or nothing is written."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -14,22 +14,44 @@ from typer.testing import CliRunner
 from vitruvius.errors import UserError, VitruviusError
 from vitruvius.generator import export as module
 from vitruvius.generator.evaluation.task import Measurement, Status
-from vitruvius.generator.export import compare, export_architecture
+from vitruvius.generator.export import Card, Exported, Rival, export_card, read_card
+from vitruvius.generator.export.checking import check_files, shake
+from vitruvius.generator.export.onnx_file import PACKAGES, missing_packages
+from vitruvius.generator.networks import family
 from vitruvius.generator.networks.costs import Shape
-from vitruvius.generator.networks.nasbench201_source import nasbench201_source
-from vitruvius.generator.space import get_space
+from vitruvius.generator.space import Architecture, get_space
 from vitruvius.knowledge.ledger import Ledger
 
 SPACE = get_space("nasbench201")
 MIXED = SPACE.parse("|nor_conv_3x3~0|+|skip_connect~0|avg_pool_3x3~1|+|none~0|nor_conv_1x1~1|nor_conv_3x3~2|")
 EMPTY = SPACE.parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
 SMALL = Shape(5, 2, 9, 12, stem=4, cells=2)
+TREE = get_space("nasbench-graph").parse("0112:gat,cheb,graph,skip")
+
+needs_onnx = pytest.mark.skipif(bool(missing_packages()), reason="needs pip install 'vitruvius[onnx]'")
 
 
+@pytest.fixture
+def without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the extra is not installed; writing ONNX files takes seconds."""
+    monkeypatch.setattr(module, "missing_packages", lambda: PACKAGES)
+
+
+def card_of(architecture: Architecture, shape: Shape = SMALL, **facts: Any) -> Card:
+    return Card(space=architecture.space.name, architecture=architecture.key, shape=shape, **facts)
+
+
+def export(architecture: Architecture, folder: Path, shape: Shape = SMALL, **facts: Any) -> Exported:
+    return export_card(card_of(architecture, shape, **facts), folder)
+
+
+@pytest.mark.usefixtures("without_onnx")
 def test_the_written_model_stands_alone(tmp_path: Path):
-    done = export_architecture(MIXED, tmp_path / "winner", SMALL, ["accuracy 99 %"])
-    assert done.difference <= 1e-5 and not done.trained
-    assert sorted(path.name for path in done.folder.iterdir()) == ["card.md", "model.py"]
+    done = export(
+        MIXED, tmp_path / "winner", measured=("accuracy 99 %",), principles=("Pooling on edge 1->2 helps.",)
+    )
+    assert done.difference <= 1e-5 and done.onnx_difference is None and done.missing == PACKAGES
+    assert sorted(path.name for path in done.folder.iterdir()) == ["card.json", "card.md", "model.py"]
     text = (done.folder / "model.py").read_text()
     assert "vitruvius" not in text.lower()
     assert "x3 = self.edge_1_3(x1) + self.edge_2_3(x2)" in text
@@ -38,21 +60,81 @@ def test_the_written_model_stands_alone(tmp_path: Path):
     )
     assert "torch.Size([1, 5])" in ran.stdout
     card = (done.folder / "card.md").read_text()
-    assert MIXED.key in card and "accuracy 99 %" in card and "Untrained" in card
+    for said in (
+        MIXED.key,
+        SPACE.draw(MIXED),
+        "accuracy 99 %",
+        "Pooling on edge 1->2 helps",
+        "**Untrained**",
+    ):
+        assert said in card
     count = int(ran.stdout.split()[0])
     assert f"{count / 1e6:.6f} M parameters" in card
 
 
-def test_written_source_is_python_for_any_cell(tmp_path: Path):
-    rows = SPACE.sample(40, np.random.default_rng(2))
-    for cell in [EMPTY, *SPACE.architectures(rows)]:
-        written: dict[str, object] = {"__name__": "model"}
-        exec(compile(nasbench201_source(cell, SMALL), "model.py", "exec"), written)
-        assert any(isinstance(one, type) and issubclass(one, torch.nn.Module) for one in written.values())
+@pytest.mark.usefixtures("without_onnx")
+def test_the_record_says_what_the_card_says(tmp_path: Path):
+    rival = Rival(key=EMPTY.key, what="the best of random search at 9 evaluations")
+    folder = export(MIXED, tmp_path, task="nasbench201/digits", dataset="digits", rival=rival).folder
+    card = read_card(folder)
+    assert (card.architecture, card.rival, card.shape) == (MIXED.key, rival, SMALL)
+    assert card.text() == (folder / "card.md").read_text()
+    (folder / "card.json").write_text('{"space": 7}')
+    with pytest.raises(UserError, match=r"card\.json cannot be read"):
+        read_card(folder)
+    with pytest.raises(UserError, match=r"is no export"):
+        read_card(tmp_path / "elsewhere")
 
 
+@pytest.mark.usefixtures("without_onnx")
 def test_a_cell_of_nothing_is_exported_too(tmp_path: Path):
-    assert export_architecture(EMPTY, tmp_path, SMALL).difference <= 1e-5
+    assert export(EMPTY, tmp_path).difference <= 1e-5
+
+
+@needs_onnx
+@pytest.mark.parametrize(
+    ("architecture", "shape"), [(MIXED, Shape(5, 2, 9, 12, stem=4, cells=1)), (TREE, Shape(3, 6, stem=8))]
+)
+def test_the_onnx_file_computes_the_same_for_any_number(
+    tmp_path: Path, architecture: Architecture, shape: Shape
+):
+    """Images by the newer exporter of torch, graphs by the older one."""
+    import onnxruntime
+
+    torch.manual_seed(3)
+    networks = family(architecture.space)
+    shape = networks.complete(shape)
+    trained = shake(networks.build(architecture, shape)).eval()
+    done = export_card(card_of(architecture, shape), tmp_path, trained)
+    assert done.onnx_difference is not None and done.onnx_difference <= 1e-4
+    assert done.files == ("model.py", "model.safetensors", "model.onnx", "card.md", "card.json")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        tmp_path / "model.onnx", options, providers=["CPUExecutionProvider"]
+    )
+    if networks.images:
+        inputs = {"images": torch.randn(7, 2, 9, 12)}
+    else:
+        inputs = {"features": torch.randn(5, 6), "edges": torch.randint(5, (2, 9))}
+    logits = session.run(["logits"], {name: value.numpy() for name, value in inputs.items()})[0]
+    with torch.no_grad():
+        ours = trained(*inputs.values())
+    torch.testing.assert_close(torch.from_numpy(logits), ours, rtol=1e-4, atol=1e-5)
+    card = (tmp_path / "card.md").read_text()
+    assert "model.onnx` holds the trained weights" in card and "load_file" in card
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_weights_of_an_earlier_export_do_not_stay(tmp_path: Path):
+    networks = family(SPACE)
+    export_card(card_of(MIXED), tmp_path, networks.build(MIXED, SMALL))
+    assert (tmp_path / "model.safetensors").exists()
+    export(EMPTY, tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+# ---- what is wrong is refused ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -63,27 +145,49 @@ def test_a_cell_of_nothing_is_exported_too(tmp_path: Path):
     ],
 )  # fmt: skip
 def test_a_model_that_computes_something_else_is_refused(tmp_path: Path, right: str, wrong: str):
-    text = nasbench201_source(MIXED, SMALL)
+    networks = family(SPACE)
+    text = networks.source(MIXED, SMALL)
     assert right in text
     (tmp_path / "model.py").write_text(text.replace(right, wrong))
-    with pytest.raises(VitruviusError, match="differs from the searched network"):
-        compare(MIXED, tmp_path / "model.py", SMALL)
+    network = shake(networks.build(MIXED, SMALL))
+    with pytest.raises(VitruviusError, match=r"model\.py differs from the searched network"):
+        check_files(tmp_path, network, network, networks.example(SMALL))
 
 
+def test_weights_that_are_not_the_network_s_are_refused(tmp_path: Path):
+    from safetensors.torch import save_file
+
+    networks = family(SPACE)
+    (tmp_path / "model.py").write_text(networks.source(MIXED, SMALL))
+    shaken, other = shake(networks.build(MIXED, SMALL)), shake(networks.build(MIXED, SMALL))
+    save_file(other.state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(VitruviusError, match=r"model\.safetensors differs"):
+        check_files(tmp_path, shaken, shaken, networks.example(SMALL))
+
+
+@pytest.mark.usefixtures("without_onnx")
 def test_a_model_that_imports_us_is_refused_and_nothing_is_put_in_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    real = module.nasbench201_source
-    monkeypatch.setattr(module, "nasbench201_source", lambda a, s: "import vitruvius\n" + real(a, s))
+    networks = family(SPACE)
+    real = networks.source
+
+    def source(architecture: Architecture, shape: Shape) -> str:
+        return real(architecture, shape).replace("import torch\n", "import torch\nimport vitruvius\n", 1)
+
+    monkeypatch.setattr(type(networks), "source", lambda _self, a, s: source(a, s))
     with pytest.raises(VitruviusError, match="must not import vitruvius"):
-        export_architecture(MIXED, tmp_path / "winner", SMALL)
+        export(MIXED, tmp_path / "winner")
     assert not (tmp_path / "winner").exists()
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match=r"thesis\.tex"):
-        export_architecture(MIXED, tmp_path, SMALL)
+        export(MIXED, tmp_path)
+
+
+# ---- the command -----------------------------------------------------------------------------------
 
 
 def run_folder(folder: Path, task: str, keys: list[str], scores: list[float]) -> Path:
@@ -113,14 +217,17 @@ def invoke(*arguments: str) -> tuple[int, str, BaseException | None]:
     return result.exit_code, result.output, result.exception
 
 
+@pytest.mark.usefixtures("without_onnx")
 def test_the_command_exports_the_best_of_a_run(tmp_path: Path):
     run = run_folder(tmp_path, "nasbench201/digits", [EMPTY.key, MIXED.key], [11.0, 97.5])
     code, output, error = invoke(str(run))
     assert code == 0, error
-    assert f"exported {MIXED.key}" in output and "untrained" in output
+    assert f"exported {MIXED.key}" in output and "untrained" in output and "vitruvius[onnx]" in output
     card = (run / "winner" / "card.md").read_text()
     assert "validation accuracy 97.5" in card and "evaluation 2 of 2" in card
     assert "images of 1 x 8 x 8, 10 classes" in card
+    rival = read_card(run / "winner").rival
+    assert rival == Rival(key=MIXED.key, what="the best of 2 uniform draws in the same run")
 
     code, output, error = invoke(
         str(run), "--architecture", EMPTY.key, "--to", str(tmp_path / "other"), "--width", "6"
@@ -129,16 +236,22 @@ def test_the_command_exports_the_best_of_a_run(tmp_path: Path):
     assert "channels in the first stage: 6" in (tmp_path / "other" / "card.md").read_text()
 
 
+@pytest.mark.usefixtures("without_onnx")
+def test_the_command_exports_graph_networks(tmp_path: Path):
+    run = run_folder(tmp_path, "nasbench-graph/photo", [TREE.key], [0.9])
+    code, output, error = invoke(str(run))
+    assert code == 0, error
+    card = (run / "winner" / "card.md").read_text()
+    assert "nodes have 745 features, 8 classes" in card and "channels of a layer: 128" in card
+    assert "retrain" not in card + output
+
+
 def test_the_command_says_what_it_cannot_do(tmp_path: Path):
     own = run_folder(tmp_path / "own", "nasbench201/data-12345678", [MIXED.key], [50.0])
     error = invoke(str(own))[2]
     assert isinstance(error, UserError) and "--classes, --channels and --size" in str(error)
-
-    space = get_space("nasbench-graph")
-    key = space.architectures(space.sample(1, np.random.default_rng(0)))[0].key
-    graph = run_folder(tmp_path / "graph", "nasbench-graph/cora", [key], [0.8])
-    error = invoke(str(graph))[2]
-    assert isinstance(error, UserError) and "nasbench201" in str(error)
+    error = invoke(str(own), "--extra", "auxiliary", "--classes", "3", "--channels", "1", "--size", "8")[2]
+    assert isinstance(error, UserError) and "no extra 'auxiliary'" in str(error)
 
     error = invoke(str(tmp_path / "nowhere"))[2]
     assert isinstance(error, VitruviusError)

@@ -139,3 +139,26 @@ def test_tables() -> None:
     lines = list(tables(results))
     assert "| ngram, codes | 100.00 | - | - | - | - | - | - | - | - | 9.70 ± 0.10 | 5 |" in lines
     assert "| *perfect sampler* | - | - | 35.59 | - | - | - | - | - | - | - | - |" in lines
+
+
+def test_a_convex_performance_network() -> None:
+    """Convex along every line, and only while its weights are bounded; uphill is what scores better."""
+    module, torch = importlib.import_module("_convex"), importlib.import_module("torch")
+    torch.manual_seed(0)
+
+    def bends(convex: bool) -> Any:
+        f = module.Performance(convex)
+        ends = 3 * torch.randn(2, 500, 16)
+        return (f(ends[0]) + f(ends[1])) / 2 - f(ends.mean(0))
+
+    assert bends(True).min() > -1e-5 and bends(False).min() < -1e-3
+    space = get_space("nasbench201")
+    rows = space.enumerate()
+    scores = (rows == 3).sum(axis=1) / 6
+    control = importlib.import_module("_continuous").Continuous(
+        "cr-lso", space, rows, seed=0, steps=300, scores=scores
+    )
+    known = rows[np.random.default_rng(0).permutation(len(rows))[:50]]
+    drawn = module.Steered(control).draw(known, (known == 3).sum(axis=1) / 6, 60, seed=0)
+    fresh = drawn[~np.isin(space.numbers(drawn), space.numbers(known))]
+    assert (fresh == 3).sum(axis=1).mean() > (rows == 3).sum(axis=1).mean() + 1

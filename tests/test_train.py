@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import signal
@@ -19,27 +18,20 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import nn
+from training_parts import SPACE, SPLIT, builds, cells, on_cpu
 
 from vitruvius.errors import UnknownNameError, UserError
-from vitruvius.generator.evaluation.engine import augment, standardise, train_and_score
-from vitruvius.generator.evaluation.images import load_images, split_rows
+from vitruvius.generator.evaluation.engine import train_networks
+from vitruvius.generator.evaluation.images import load_images
 from vitruvius.generator.evaluation.recipe import Recipe
 from vitruvius.generator.evaluation.task import Status, Task
-from vitruvius.generator.evaluation.train import Limits, Train, TrainBench
-from vitruvius.generator.networks import build_network
-from vitruvius.generator.space import Architecture, get_space
+from vitruvius.generator.evaluation.train import Train
+from vitruvius.generator.evaluation.train_bench import Limits, TrainBench
+from vitruvius.generator.space import Architecture
 
 EXCEPTION, HANG, EXIT, ONE_OOM, ALWAYS_OOM, TELL, NOISE, GREEDY, HANG_LATER, DIVERGE = range(1, 11)
-SPACE = get_space("nasbench201")
-CHAIN = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
+PACK_OOM, PACK_EXIT, PACK_HANG, ONE_OF_PACK, KILLED_ONCE = range(11, 16)
 TINY = Recipe(epochs=1, width=2, batch=128)
-SPLIT = (0.4, 0.4, 0.2)
-
-
-def cells(n: int) -> list[Architecture]:
-    drawn = SPACE.architectures(SPACE.sample(n, np.random.default_rng(5)))
-    return [SPACE.parse(cell.id) for cell in drawn]  # the first of their class, which are measured
 
 
 def bench(notes: Path, **changes: Any) -> TrainBench:
@@ -100,6 +92,58 @@ def test_each_end_is_a_measurement_and_the_next_one_goes_on(
     assert (found.score is not None) == (status is Status.OK)
     assert found.device.startswith("cpu")
     assert found.params is not None and found.params > 0
+
+
+@pytest.fixture(scope="module")
+def packed(notes: Path) -> Iterator[TrainBench]:
+    it = bench(notes, pack=3)
+    yield it
+    it.close()
+
+
+def test_a_pack_ends_as_its_members_would_alone(packed: TrainBench, faulty: TrainBench):
+    together = {m.key: m for m in packed.measure(cells(3), seed=0)}
+    for alone in faulty.measure(cells(3), seed=0):
+        assert (alone.status, alone.score) == (Status.OK, together[alone.key].score)
+
+
+@pytest.mark.parametrize(
+    ("seed", "status"), [(PACK_OOM, Status.OK), (EXCEPTION, Status.FAILED), (PACK_EXIT, Status.OK)]
+)
+def test_what_befalls_a_pack_is_put_to_each_member_alone(packed: TrainBench, seed: int, status: Status):
+    found = list(packed.measure(cells(3), seed=seed))
+    assert sorted(m.key for m in found) == sorted(cell.key for cell in cells(3))
+    assert {m.status for m in found} == {status}
+
+
+def test_one_of_a_pack_diverges_and_the_others_go_on(packed: TrainBench):
+    found = {m.key: m.status for m in packed.measure(cells(3), seed=ONE_OF_PACK)}
+    first, *others = (cell.key for cell in cells(3))
+    assert found[first] is Status.DIVERGED
+    assert all(found[key] is Status.OK for key in others)
+
+
+def test_a_pack_that_hangs_is_killed_and_taken_apart(notes: Path):
+    limited = bench(notes, pack=2, time_limit=4.0)
+    found = list(limited.measure(cells(2), seed=PACK_HANG))
+    assert len(found) == 2 and all(m.ok for m in found)
+    limited.close()
+
+
+def test_processes_draw_when_they_are_free_and_a_lost_one_costs_one_measurement(notes: Path):
+    crew, rest, asked = bench(notes, workers=2), cells(5), list[int]()
+
+    def draw(places: int) -> list[Architecture]:
+        asked.append(places)
+        taken = rest[:places]
+        del rest[:places]
+        return taken
+
+    found = list(crew.stream(draw, seed=KILLED_ONCE))
+    assert sorted(m.status for m in found) == [Status.FAILED, *[Status.OK] * 4]
+    assert "signal 9" in next(m.reason for m in found if not m.ok)
+    assert asked[0] == 2 and set(asked[1:]) <= {1, 2}
+    crew.close()
 
 
 def test_the_child_sees_no_keys_and_one_thread(faulty: TrainBench, notes: Path):
@@ -200,14 +244,11 @@ def test_children_train_as_this_process_does():
     task = Task("nasbench201", evaluator=train, metric="accuracy", maximize=True)
     assert (task.name, task.metric.name, task.metric.unit) == ("nasbench201/digits", "accuracy", "%")
     found = {m.key: m for m in task.bench.measure(cells(3), seed=1)}
-    images, threads = load_images("digits", None, SPLIT), torch.get_num_threads()
-    arrays = (images.train_x, images.train_y, images.valid_x, images.valid_y)
-    x, y, valid_x, valid_y = map(torch.from_numpy, arrays)
-    data = standardise(x, y, valid_x, valid_y, "cpu")
+    images, threads = on_cpu(load_images("digits", None, SPLIT), recipe), torch.get_num_threads()
     torch.set_num_threads(1)
     for cell in cells(3):
-        build = functools.partial(build_network, cell, classes=10, in_channels=1, width=4, cells=1)
-        assert found[cell.key].score == train_and_score(build, data, recipe, 1, 1)
+        (trained,) = train_networks(builds([cell], 4), images, recipe, 1)
+        assert found[cell.key].score == trained.score
     torch.set_num_threads(threads)
     assert all(m.score is not None and 8 < m.score <= 100 for m in found.values())
     assert len({m.score for m in found.values()}) > 1
@@ -248,108 +289,9 @@ def test_the_representative_is_the_first_of_its_class():
     assert opened.representative(first) == first
 
 
-# ---- the engine ------------------------------------------------------------------------------
-
-
-def test_a_batch_in_halves_takes_the_same_steps():
-    rng = np.random.default_rng(0)
-    x, y = torch.from_numpy(rng.normal(size=(96, 1, 4, 4))), torch.from_numpy(rng.integers(0, 3, 96))
-    data = standardise(x, y, x, y, "cpu")
-    recipe = Recipe(epochs=2, batch=32, augment="none", lr=0.05)
-    weights: list[torch.Tensor] = []
-    for pieces in (1, 2):
-        linear = nn.Linear(16, 3)
-        nn.init.zeros_(linear.weight)
-        nn.init.zeros_(linear.bias)
-        network = nn.Sequential(nn.Flatten(), linear)
-        train_and_score(lambda: network, data, recipe, 0, pieces)  # noqa: B023
-        weights.append(linear.weight.detach())
-    torch.testing.assert_close(weights[0], weights[1])
-    assert weights[0].abs().sum() > 0
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"precision": "bf16"}, {"optimiser": "adamw", "lr": 0.01}, {"schedule": "constant"}, {"augment": "shift+flip"}],
-)  # fmt: skip
-def test_every_choice_of_a_recipe_learns(changes: dict[str, Any]):
-    rng = np.random.default_rng(0)
-    y = torch.arange(120) % 3
-    x = torch.from_numpy(rng.normal(size=(120, 1, 8, 8))) + 2 * y[:, None, None, None]
-    settings: dict[str, Any] = {"epochs": 8, "width": 4, "batch": 30, **changes}
-    recipe = Recipe(**settings)
-    build = functools.partial(build_network, SPACE.parse(CHAIN), classes=3, in_channels=1, width=4, cells=1)
-    assert train_and_score(build, standardise(x, y, x, y, "cpu"), recipe, 0, 1) > 60
-
-
-def test_augmentation_shifts_and_flips():
-    x = torch.arange(64 * 16.0).view(16, 1, 8, 8)
-    rng = torch.Generator().manual_seed(0)
-    assert augment(x, Recipe(augment="none"), rng) is x
-    shifted = augment(x, Recipe(augment="shift"), rng)
-    assert shifted.shape == x.shape
-    padded = nn.functional.pad(x, (1, 1, 1, 1))
-    for image, source in zip(shifted, padded, strict=True):
-        windows = [source[:, i : i + 8, j : j + 8] for i in range(3) for j in range(3)]
-        assert any(torch.equal(image, window) for window in windows)
-    flipped = augment(x, Recipe(augment="shift+flip"), rng)
-    rising = (flipped[:, 0, 4, 4] > flipped[:, 0, 4, 3]).tolist()
-    assert 0 < sum(rising) < 16
-
-
-# ---- data and settings -----------------------------------------------------------------------
-
-
-def test_the_split_is_fixed_balanced_and_disjoint():
-    y = np.repeat(np.arange(3), 100)
-    train, valid, test = split_rows(y, SPLIT)
-    assert sorted(np.concatenate([train, valid, test])) == list(range(300))
-    assert [np.bincount(y[part]).tolist() for part in (train, valid, test)] == [[40] * 3, [40] * 3, [20] * 3]
-    assert all(np.array_equal(a, b) for a, b in zip(split_rows(y, SPLIT), (train, valid, test), strict=True))
-
-
-def test_digits_leave_a_test_part_aside():
-    images = load_images("digits", None, SPLIT)
-    assert len(images.train_y) + len(images.valid_y) + images.set_aside == 1797
-    assert images.set_aside == 359
-    assert (images.classes, images.size, images.name) == (10, (1, 8, 8), "digits")
-
-
-def test_the_fingerprint_knows_every_pixel_label_and_the_split():
-    rng = np.random.default_rng(0)
-    x, y = rng.integers(0, 255, (40, 8, 8)).astype(np.uint8), np.arange(40) % 4
-    prints = [load_images((x, y), None, SPLIT).fingerprint]
-    assert load_images((x.copy(), y.copy()), "other name", SPLIT).fingerprint == prints[0]
-    changed, relabelled = x.copy(), y.copy()
-    changed[7, 3, 3] ^= 1
-    relabelled[0] = 3
-    prints += [load_images(pair, None, SPLIT).fingerprint for pair in ((changed, y), (x, relabelled))]
-    prints.append(load_images((x, y), None, (0.5, 0.3, 0.2)).fingerprint)
-    assert len(set(prints)) == 4
-
+# ---- settings ---------------------------------------------------------------------------------
 
 X, Y = np.zeros((20, 8, 8)), np.arange(20) % 2
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("mnist2", "Unknown embedded data set 'mnist2'.*digits"),
-        ((X[:, 0], Y), r"must be \(n, H, W\)"),
-        ((np.zeros((20, 32, 32, 3)), Y), "channels-last"),
-        ((np.zeros((20, 3, 3)), Y), "too small"),
-        ((X, Y[:-1]), "one for each of the 20 images"),
-        ((X, Y.astype(float)), "whole numbers"),
-        ((np.full_like(X, np.nan), Y), "finite"),
-        ((X, np.zeros(20, int)), "at least two classes"),
-        ((X, Y, Y), "pair"),
-        ([(np.zeros((8, 8)), 0), (np.zeros((9, 9)), 1)], "one shape"),
-        ([1, 2], "must have a length and give"),
-    ],
-)  # fmt: skip
-def test_data_that_cannot_be_used_is_refused_with_a_sentence(source: Any, message: str):
-    with pytest.raises(UserError, match=message):
-        load_images(source, None, SPLIT)
 
 
 def test_values_that_cannot_be_used_are_refused():
@@ -365,10 +307,17 @@ def test_values_that_cannot_be_used_are_refused():
         Train(name="a/b")
     with pytest.raises(UnknownNameError, match=r"data set 'cifar10'.*digits"):
         Task("nasbench201/cifar10", evaluator=Train())
-    with pytest.raises(UserError, match="nasbench-graph cannot be built"):
+    with pytest.raises(UserError, match="nasbench-graph read graphs, not images"):
         Task("nasbench-graph", evaluator=Train())
     with pytest.raises(ValidationError, match="epoch"):
         Recipe(epoch=3)  # type: ignore[call-arg]
+
+
+def test_a_recipe_that_asks_for_what_networks_do_not_have_is_refused_at_once():
+    with pytest.raises(UserError, match="NAS-Bench-201 have no extra 'auxiliary'"):
+        Task("nasbench201", evaluator=Train(recipe=Recipe(auxiliary=0.4)))
+    with pytest.raises(UserError, match="NAS-Bench-201 drop no paths"):
+        Task("nasbench201", evaluator=Train(recipe=Recipe(drop_path=0.2)))
 
 
 def test_the_recipe_names_the_evaluator():

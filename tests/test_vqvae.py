@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -39,6 +41,12 @@ def test_shapes() -> None:
     choices = model.choices(codes)
     assert choices.shape == (7, 3)
     assert (choices < torch.tensor(SIZES.cardinalities)).all()
+
+
+def test_no_code_is_generated() -> None:
+    """torch-geometric's message passing writes a module for each class, in a file that stays behind."""
+    VQVAE(SIZES)
+    assert not [name for name in sys.modules if name.startswith("vitruvius") and "propagate" in name]
 
 
 def test_joined_graphs_equal_single_ones() -> None:

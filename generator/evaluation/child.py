@@ -23,7 +23,7 @@ Inbox = queue.Queue[tuple["Child", dict[str, Any] | None]]
 
 
 class Child:
-    """One warm process that trains one candidate at a time.
+    """One warm process that trains one candidate, or one pack of them, at a time.
 
     It has a session of its own, so that Ctrl-C reaches the parent alone and a kill takes the process's own
     children along; its environment holds no keys.
@@ -39,7 +39,7 @@ class Child:
         """Start the process; it answers with `ready` when torch is loaded.
 
         Args:
-            settings: First message: recipe, classes, device, threads, memory.
+            settings: First message: recipe, classes, device, threads, memory, graphs, deterministic.
             images: Second message: the arrays in numpy's npz format.
             inbox: Where its messages go.
             command: What to start.

@@ -1,144 +1,229 @@
-"""Training one network on images that lie on its device: what `Train` does in the child process."""
+"""Training networks on images that lie on their device: what `Train` does in the child process.
+
+Several networks can be trained side by side. They see the same batches, which are made once, their weights
+are moved by one optimiser, and on a GPU each computes in a stream of its own. Nothing passes from one to the
+other: each ends with the weights that it would have ended with alone.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vitruvius.generator.evaluation.batches import DeviceImages, Epochs
+from vitruvius.generator.evaluation.optimisers import learning_rates, make_optimiser
 from vitruvius.generator.evaluation.recipe import Recipe
+from vitruvius.generator.evaluation.recorded import Recorded
 
 
-class DivergedError(ArithmeticError):
-    """The loss or the outputs are not finite."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batches:
-    """Images and labels on one device, standardised with the training part's mean and deviation.
+@dataclass(slots=True)
+class Trained:
+    """A network after training.
 
     Attributes:
-        train_x: (n, C, H, W) float32.
-        train_y: (n,) int64.
-        valid_x: (m, C, H, W) float32.
-        valid_y: (m,) int64.
+        network: The network, with its weights.
+        score: Validation accuracy in percent; None where it diverged.
+        reason: Why there is no score.
+        losses: Mean training loss of each epoch.
     """
 
-    train_x: Tensor
-    train_y: Tensor
-    valid_x: Tensor
-    valid_y: Tensor
+    network: nn.Module
+    score: float | None = None
+    reason: str = ""
+    losses: list[float] = field(default_factory=list[float])
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss or an output was not finite."""
+        return bool(self.reason)
 
 
-def standardise(train_x: Tensor, train_y: Tensor, valid_x: Tensor, valid_y: Tensor, device: str) -> Batches:
-    """Move both parts to the device and standardise each channel."""
-    train, valid = train_x.to(device).float(), valid_x.to(device).float()
-    mean = train.mean((0, 2, 3), keepdim=True)  # (1, C, 1, 1)
-    deviation = train.std((0, 2, 3), keepdim=True).clamp_min(1e-6)
-    return Batches(
-        (train - mean) / deviation, train_y.to(device), (valid - mean) / deviation, valid_y.to(device)
-    )
-
-
-def train_and_score(
-    build: Callable[[], nn.Module], data: Batches, recipe: Recipe, seed: int, pieces: int
-) -> float:
-    """Train a fresh network and return its validation accuracy in percent.
+def train_networks(
+    builds: Sequence[Callable[[], nn.Module]],
+    images: DeviceImages,
+    recipe: Recipe,
+    seed: int,
+    pieces: int = 1,
+    graphs: bool = False,
+) -> list[Trained]:
+    """Train fresh networks side by side, and take their validation accuracy.
 
     Args:
-        build: Makes the network; called once, after torch has been seeded.
-        data: What to train and validate on.
+        builds: Each makes a network; called once, after torch has been seeded.
+        images: What to train and validate on.
         recipe: How.
         seed: All randomness comes from here: weights, order, augmentation.
         pieces: Each batch is computed in so many pieces whose gradients are added up.
+        graphs: On a GPU, record a step once and replay it, so that no time is lost on starting kernels; not
+            with `drop_path`, which changes the step.
+
+    Returns:
+        One for each network, in order.
 
     Raises:
-        DivergedError: A loss or an output is not finite.
         RuntimeError: Out of memory, as torch reports it.
     """
-    torch.manual_seed(seed)
-    device = data.train_x.device
-    network = build().to(device)
-    images = len(data.train_x)
-    batch = min(recipe.batch, images)
-    steps = images // batch
-    optimiser, schedule = _optimiser(network, recipe, steps * recipe.epochs)
-    rng = torch.Generator().manual_seed(seed)
-    network.train()
-    for epoch in range(recipe.epochs):
-        order = torch.randperm(images, generator=rng)[: steps * batch].view(steps, batch)
-        total = torch.zeros((), device=device)
-        for rows in order:
-            optimiser.zero_grad(set_to_none=True)
-            for piece in rows.chunk(pieces):
-                picked = piece.to(device)
-                x = augment(data.train_x[picked], recipe, rng)
-                with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                    loss = functional.cross_entropy(network(x).float(), data.train_y[picked])
-                loss = loss * (len(piece) / batch)
-                loss.backward()
-                total += loss.detach()
-            optimiser.step()
-            schedule.step()
-        if not math.isfinite(total.item()):
-            raise DivergedError(f"the training loss was not finite in epoch {epoch + 1} of {recipe.epochs}")
-    return accuracy(network, data.valid_x, data.valid_y, recipe)
+    training = _Training(builds, images, recipe, seed, pieces)
+    replay = graphs and images.device.type == "cuda" and not recipe.drop_path
+    step = Recorded(training.step) if replay else training.step
+    for epoch in range(1, recipe.epochs + 1):
+        training.begin_epoch(epoch)
+        for _ in range(training.epochs.steps):
+            step()
+        if not training.end_epoch(epoch):
+            break
+    for trained in training.trained:
+        if not trained.diverged:
+            _score(trained, images, recipe)
+    return training.trained
 
 
-def accuracy(network: nn.Module, x: Tensor, y: Tensor, recipe: Recipe) -> float:
-    """Share of right answers, in percent.
+class _Training:
+    """Networks that are trained side by side: their optimiser, and one step of it."""
 
-    Raises:
-        DivergedError: An output is not finite.
-    """
+    def __init__(
+        self,
+        builds: Sequence[Callable[[], nn.Module]],
+        images: DeviceImages,
+        recipe: Recipe,
+        seed: int,
+        pieces: int,
+    ) -> None:
+        self._recipe, self._pieces, self._device = recipe, pieces, images.device
+        self.trained = [Trained(_built(build, seed, images.device)) for build in builds]
+        self.epochs = Epochs(images, recipe, seed)
+        rates = learning_rates(recipe, self.epochs.steps * recipe.epochs)
+        params = [p for trained in self.trained for p in trained.network.parameters()]
+        self._rates = torch.tensor(rates, device=images.device)
+        self._step = torch.zeros(1, dtype=torch.int64, device=images.device)
+        self._lr = torch.zeros((), device=images.device) if images.device.type == "cuda" else None
+        self._optimiser = make_optimiser(params, recipe, rates[0] if self._lr is None else self._lr)
+        self._losses = torch.zeros(len(builds), device=images.device)
+        self._streams = _streams(len(builds), images.device)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Draw what is random in it."""
+        self.epochs.begin()
+        if self._recipe.drop_path:
+            share = (epoch - 1) / self._recipe.epochs
+            for trained in self.trained:
+                network: Any = trained.network
+                network.drop_path(self._recipe.drop_path * share)
+
+    def step(self) -> None:
+        """One step of the optimiser for all networks; all that changes from step to step is on the device."""
+        self._set_rate()
+        self._optimiser.zero_grad(set_to_none=True)
+        x, y = self.epochs.next()
+        for number, (trained, stream) in enumerate(zip(self.trained, self._streams, strict=True)):
+            if not trained.diverged:
+                with stream:
+                    self._backward(trained.network, x, y, self._losses[number])
+        for stream in self._streams:
+            stream.join()
+        self._optimiser.step()
+
+    def end_epoch(self, epoch: int) -> bool:
+        """Set aside networks whose loss is not finite; whether any is left."""
+        for trained, loss in zip(self.trained, self._losses.tolist(), strict=True):
+            if trained.diverged:
+                continue
+            trained.losses.append(loss / self.epochs.steps)
+            if not math.isfinite(loss):
+                trained.reason = f"the training loss was not finite in epoch {epoch} of {self._recipe.epochs}"
+        self._losses.zero_()
+        return not all(trained.diverged for trained in self.trained)
+
+    def _set_rate(self) -> None:
+        rate = self._rates.index_select(0, self._step)[0]
+        if self._lr is not None:
+            self._lr.copy_(rate)
+        else:
+            for group in self._optimiser.param_groups:
+                group["lr"] = rate.item()
+        self._step += 1
+
+    def _backward(self, network: nn.Module, x: Tensor, y: Tensor, total: Tensor) -> None:
+        """Gradients of one network for one batch; its loss is added to the total."""
+        for part, labels in zip(x.chunk(self._pieces), y.chunk(self._pieces), strict=True):
+            with autocast(self._recipe, self._device):
+                outputs: Tensor | tuple[Tensor, Tensor] = network(part)
+                logits, *second = outputs if isinstance(outputs, tuple) else (outputs,)
+                loss = functional.cross_entropy(logits.float(), labels)
+                for other in second:
+                    loss = loss + self._recipe.auxiliary * functional.cross_entropy(other.float(), labels)
+            loss = loss * (len(labels) / len(y))
+            loss.backward()
+            total += loss.detach()
+        if self._recipe.clip is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), self._recipe.clip)
+
+
+def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """Products in the recipe's precision."""
+    half = recipe.precision == "bf16" or (recipe.precision == "auto" and device.type == "cuda")
+    # without the cache: casts that it keeps from outside a recorded step would be stale inside
+    return torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False)
+
+
+def count_right(network: nn.Module, images: DeviceImages, recipe: Recipe) -> int | None:
+    """How many validation images the network gets right; None where an output is not finite."""
     network.eval()
-    right = torch.zeros((), dtype=torch.int64, device=x.device)
-    with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-        for part, labels in zip(x.split(512), y.split(512), strict=True):
-            logits: Tensor = network(part)
-            if not bool(torch.isfinite(logits).all()):
-                raise DivergedError("the trained network's outputs are not finite")
+    right = torch.zeros((), dtype=torch.int64, device=images.device)
+    finite = torch.ones((), dtype=torch.bool, device=images.device)
+    with torch.no_grad(), autocast(recipe, images.device):
+        for x, labels in images.validation():
+            logits: Tensor = network(x)
+            finite &= torch.isfinite(logits).all()
             right += (logits.argmax(1) == labels).sum()
-    return 100.0 * right.item() / len(y)
+    return int(right.item()) if bool(finite) else None
 
 
-def augment(x: Tensor, recipe: Recipe, rng: torch.Generator) -> Tensor:
-    """Shift and flip a batch (b, C, H, W) at random; what comes in from outside is the channel's mean, 0."""
-    if recipe.augment == "none":
-        return x
-    b, _, height, width = x.shape
-    reach = max(1, min(height, width) // 8)
-    padded = functional.pad(x, (reach,) * 4)  # (b, C, H + 2 reach, W + 2 reach)
-    shift = torch.randint(0, 2 * reach + 1, (2, b, 1), generator=rng)
-    rows = (shift[0] + torch.arange(height)).to(x.device)  # (b, H)
-    columns = (shift[1] + torch.arange(width)).to(x.device)  # (b, W)
-    if recipe.augment == "shift+flip":
-        flip = (torch.rand(b, 1, generator=rng) < 0.5).to(x.device)
-        columns = torch.where(flip, columns.flip(1), columns)
-    images = torch.arange(b, device=x.device)[:, None, None]
-    # indices on both sides of the channel slice: the channels come last and are moved back
-    return padded[images, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
-
-
-def _optimiser(
-    network: nn.Module, recipe: Recipe, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
-    """The optimiser and its schedule over all steps."""
-    optimiser: torch.optim.Optimizer
-    if recipe.optimiser == "sgd":
-        optimiser = torch.optim.SGD(
-            network.parameters(), recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
-        )
+def _score(trained: Trained, images: DeviceImages, recipe: Recipe) -> None:
+    right = count_right(trained.network, images, recipe)
+    if right is None:
+        trained.reason = "the trained network's outputs are not finite"
     else:
-        optimiser = torch.optim.AdamW(network.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+        trained.score = 100.0 * right / len(images.valid_y)
 
-    def factor(step: int) -> float:
-        if recipe.schedule == "constant":
-            return 1.0
-        return 0.5 * (1.0 + math.cos(math.pi * min(step, steps) / steps))
 
-    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+def _built(build: Callable[[], nn.Module], seed: int, device: torch.device) -> nn.Module:
+    """A fresh network on the device, in training mode, with channels last as the images have them."""
+    torch.manual_seed(seed)
+    network = build().to(device)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing in the stubs
+    return network.train()
+
+
+class _Stream(contextlib.AbstractContextManager["_Stream"]):
+    """A stream of a GPU that begins where the current one is; `join` makes the current one wait for it."""
+
+    def __init__(self, stream: torch.cuda.Stream | None) -> None:
+        self._stream = stream
+        self._entered = contextlib.ExitStack()
+
+    def __enter__(self) -> _Stream:
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream())
+            self._entered.enter_context(torch.cuda.stream(self._stream))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._entered.close()
+
+    def join(self) -> None:
+        if self._stream is not None:
+            torch.cuda.current_stream().wait_stream(self._stream)
+
+
+def _streams(count: int, device: torch.device) -> list[_Stream]:
+    """One for each network; a single network, or a CPU, needs none."""
+    alone = count == 1 or device.type != "cuda"
+    return [_Stream(None if alone else torch.cuda.Stream(device)) for _ in range(count)]

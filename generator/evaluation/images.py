@@ -1,21 +1,20 @@
-"""Labelled images for training: digits, arrays, or a torch data set; checked, split, hashed."""
+"""Labelled images for training: by name, by path, arrays, or a torch data set; checked, split, hashed."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vitruvius.errors import UserError, unknown_name
+from vitruvius.errors import UserError
+from vitruvius.generator.evaluation.sources import Labelled, Parts, dataset_items, read_source, source_name
 
 SPLIT_SEED = 20_201
 """Fixed, so that the part set aside for tests is the same in every session and every version."""
 
-EMBEDDED = ("digits",)
 SMALLEST_SIDE = 4
 
 
@@ -46,7 +45,7 @@ class Images:
         valid_y: (m,).
         classes: Number of classes.
         set_aside: Number of test images that were left out.
-        fingerprint: Hash of all images, labels and the split.
+        fingerprint: Hash of the images and labels of both parts.
     """
 
     name: str
@@ -65,46 +64,111 @@ class Images:
         return channels, height, width
 
 
-def load_images(source: Source, name: str | None, split: tuple[float, float, float]) -> Images:
+Split = tuple[float, float, float]
+"""Shares for training, validation and test."""
+SPLIT: Split = (0.4, 0.4, 0.2)
+"""Shares where nobody says others: as much for validation as for training, so that chance decides little."""
+
+
+def load_images(
+    source: Source,
+    name: str | None,
+    split: Split,
+    *,
+    limit: int | None = None,
+    classes: int | None = None,
+    image_size: int | None = None,
+) -> Images:
     """Read, check and split a data set.
 
+    A test part that the data set has is set aside, and the training part is split between training and
+    validation; a validation part that it has is taken for validation, and where it has no test part the
+    share for tests is taken from there.
+
     Args:
-        source: "digits", (x, y) arrays, or a data set that yields (image, label).
-        name: Name for one's own data; None takes "data-" and the start of its hash.
+        source: A name or path (see `sources`), (x, y) arrays, or a data set that yields (image, label).
+        name: Name for one's own data; None takes that of the path, or "data-" and the start of its hash.
         split: Shares of training, validation and test, in each class.
+        limit: Most images for training, and most for validation, as many of each class as of another.
+        classes: Take only the first so many classes, as NAS-Bench-201 does with ImageNet16 (120).
+        image_size: Height and width that image files are scaled to.
 
     Raises:
-        UnknownNameError: A name that is no embedded data set.
+        UnknownNameError: A name that is no known data set, nor a path.
         UserError: Shapes, labels or shares that cannot be used.
     """
     if isinstance(source, str):
-        if source not in EMBEDDED:
-            raise unknown_name("embedded data set", source, EMBEDDED)
-        x, y = _digits()
-        name = name or source
+        name = name or source_name(source, classes)
+        parts = read_source(source, image_size)
+    elif isinstance(source, tuple):
+        parts = Parts(_arrays(source))
     else:
-        x, y = _arrays(source) if isinstance(source, tuple) else _items(source)
-    x, y, classes = _checked(x, y)
-    train, valid, test = split_rows(y, split)
-    if min(len(train), len(valid)) == 0:
-        raise UserError(f"A split of {split} leaves no image to train or to validate on of {len(y)} images.")
-    digest = hashlib.sha256(str((x.shape, str(x.dtype), split, SPLIT_SEED)).encode())
-    digest.update(np.ascontiguousarray(x).data)
-    digest.update(y.data)
+        parts = Parts(dataset_items(source))
+    train, valid, aside = _divided(parts, split, classes)
+    train_x, train_y, values = _limited(train, limit)
+    valid_x, valid_y, _ = _limited(valid, limit)
+    digest = hashlib.sha256()
+    for array in (train_x, train_y, valid_x, valid_y):
+        digest.update(str((array.shape, str(array.dtype))).encode())
+        digest.update(np.ascontiguousarray(array).data)
     fingerprint = digest.hexdigest()[:16]
-    return Images(
-        name or f"data-{fingerprint[:8]}",
-        x[train],
-        y[train],
-        x[valid],
-        y[valid],
-        classes,
-        len(test),
-        fingerprint,
+    name = name or f"data-{fingerprint[:8]}"
+    return Images(name, train_x, train_y, valid_x, valid_y, len(values), aside, fingerprint)
+
+
+Checked = tuple[NDArray[np.generic], NDArray[np.int64], NDArray[np.generic]]
+"""Images (n, C, H, W), labels 0..classes-1, and what the classes were called."""
+
+
+def _divided(parts: Parts, split: Split, classes: int | None) -> tuple[Checked, Checked, int]:
+    """Training part, validation part, and how many images are set aside."""
+    x, y, values = _checked(*_first_classes(parts.train, classes))
+    if parts.valid is None:
+        shares = split if parts.set_aside is None else _without(split, 2)
+        train, valid, test = split_rows(y, shares)
+        divided = (x[train], y[train], values), (x[valid], y[valid], values)
+    else:
+        other_x, other_y, found = _checked(*_first_classes(parts.valid, classes))
+        if not np.array_equal(values, found) or x.shape[1:] != other_x.shape[1:]:
+            raise UserError(
+                f"The training and the validation part do not fit: images of {x.shape[1:]} and "
+                f"{other_x.shape[1:]}, {len(values)} and {len(found)} classes."
+            )
+        _, valid, test = split_rows(other_y, _without(split, 0) if parts.set_aside is None else (0, 1, 0))
+        divided = (x, y, values), (other_x[valid], other_y[valid], values)
+    if min(len(part[1]) for part in divided) == 0:
+        raise UserError(f"A split of {split} leaves no image to train or to validate on of {len(y)} images.")
+    return *divided, len(test) if parts.set_aside is None else parts.set_aside
+
+
+def _without(split: Split, part: int) -> Split:
+    """The shares if one part gets nothing and the others all."""
+    rest = sum(split) - split[part]
+    train, valid, test = (
+        0.0 if i == part else share / rest if rest else share for i, share in enumerate(split)
     )
+    return train, valid, test
 
 
-def split_rows(y: NDArray[np.int64], split: tuple[float, float, float]) -> tuple[NDArray[np.intp], ...]:
+def _first_classes(part: Labelled, classes: int | None) -> Labelled:
+    """Only the images of the classes with the smallest labels."""
+    x, y = part
+    if classes is None or y.ndim != 1 or len(y) != len(x):
+        return x, y
+    kept = np.isin(y, np.unique(y)[:classes])
+    return x[kept], y[kept]
+
+
+def _limited(part: Checked, limit: int | None) -> Checked:
+    """At most so many images, the classes in turn, by the fixed shuffle of `split_rows`."""
+    x, y, values = part
+    if limit is None or limit >= len(y):
+        return part
+    rows, _, _ = split_rows(y, (limit / len(y), 1 - limit / len(y), 0.0))
+    return x[rows[:limit]], y[rows[:limit]], values
+
+
+def split_rows(y: NDArray[np.int64], split: Split) -> tuple[NDArray[np.intp], ...]:
     """Rows of the training, validation and test part: the given shares of each class, by a fixed shuffle.
 
     Raises:
@@ -125,43 +189,14 @@ def split_rows(y: NDArray[np.int64], split: tuple[float, float, float]) -> tuple
     return tuple(np.sort(np.concatenate(part)) for part in parts)
 
 
-def _digits() -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    """scikit-learn's 1,797 digits of 8 x 8, grey levels 0 to 16."""
-    from sklearn.datasets import load_digits
-
-    bunch = cast(Any, load_digits())
-    return bunch.images.astype(np.uint8), bunch.target
-
-
-def _arrays(source: tuple[Any, Any]) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+def _arrays(source: tuple[Any, Any]) -> Labelled:
     """The two arrays of an (x, y) pair; tensors are taken too."""
     if len(source) != 2:
         raise UserError(f"Arrays are given as a pair (x, y), but {len(source)} values were given.")
     return np.asarray(source[0]), np.asarray(source[1])
 
 
-def _items(source: ImageDataset) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    """All items of a data set, stacked."""
-    try:
-        pairs = [source[index] for index in range(len(source))]
-        images = [np.asarray(image) for image, _ in pairs]
-        labels = np.array([int(label) for _, label in pairs])
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            "The data set must have a length and give (image, label) by index, the label a whole number: "
-            f"{error}."
-        ) from error
-    shapes: Sequence[tuple[int, ...]] = sorted({image.shape for image in images})
-    if len(shapes) != 1:
-        raise UserError(
-            f"All images must have one shape, but the data set has {shapes[:3]}: resize them first."
-        )
-    return np.stack(images), labels
-
-
-def _checked(
-    x: NDArray[np.generic], y: NDArray[np.generic]
-) -> tuple[NDArray[np.generic], NDArray[np.int64], int]:
+def _checked(x: NDArray[np.generic], y: NDArray[np.generic]) -> Checked:
     """Images as (n, C, H, W) uint8 or float32, labels as 0..classes-1."""
     if x.ndim == 3:
         x = x[:, None]
@@ -190,4 +225,4 @@ def _checked(
     values, labels = np.unique(y, return_inverse=True)
     if len(values) < 2:
         raise UserError(f"Labels must name at least two classes, but all are {values.tolist()}.")
-    return x, labels.astype(np.int64), len(values)
+    return x, labels.astype(np.int64), values

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tomllib
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-ENGINE = 1
+from vitruvius.errors import SettingsError, unknown_name
+
+ENGINE = 2
 """Raise it when the engine changes what a recipe means: older scores are then not mixed with newer ones."""
+
+SHIPPED = Path(__file__).with_name("recipes")
+"""Where the recipes stand that come with us, one TOML file each."""
 
 
 class Recipe(BaseModel):
@@ -25,20 +32,29 @@ class Recipe(BaseModel):
     """Passes over the training part."""
     batch: int = Field(default=64, ge=2)
     """Images in one optimiser step."""
-    width: int = Field(default=8, ge=1)
-    """Channels of the first stage."""
-    cells: int = Field(default=1, ge=1)
-    """Cells in each of the three stages."""
-    optimiser: Literal["sgd", "adamw"] = "sgd"
-    """`sgd` is with Nesterov momentum 0.9."""
+    width: int = Field(default=8, ge=0)
+    """Channels of the first stage; 0 takes the benchmark's own number."""
+    cells: int = Field(default=1, ge=0)
+    """Cells in each stage; 0 takes the benchmark's own number."""
+    optimiser: Literal["sgd", "momentum", "adamw", "rmsprop"] = "sgd"
+    """`sgd` is with Nesterov momentum 0.9, `momentum` with the usual one; `rmsprop` is TensorFlow's."""
     lr: float = Field(default=0.1, gt=0)
     """Highest learning rate."""
     weight_decay: float = Field(default=5e-4, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     """How the learning rate falls, step by step; `cosine` ends at zero."""
+    clip: float | None = Field(default=None, gt=0)
+    """Largest norm of the gradient; None does not clip."""
     augment: Literal["none", "shift", "shift+flip"] = "shift"
-    """`shift` moves each image by up to an eighth of its side, `flip` mirrors half of them."""
-    precision: Literal["fp32", "bf16"] = "fp32"
+    """`shift` moves each image by up to an eighth of its side over black, `flip` mirrors half of them."""
+    cutout: int = Field(default=0, ge=0)
+    """Side of a square that is greyed out at a random place; 0 for none."""
+    auxiliary: float = Field(default=0.0, ge=0)
+    """Weight of the loss at the auxiliary head, for networks that have one (DARTS); 0 builds none."""
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
+    """How often a layer is dropped in the last epoch, growing from 0; for networks that can (DARTS)."""
+    precision: Literal["fp32", "bf16", "auto"] = "auto"
+    """`auto` is bfloat16 where convolutions are computed on a GPU, float32 on a CPU."""
 
     @property
     def digest(self) -> str:
@@ -47,6 +63,52 @@ class Recipe(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
+    def extras(self) -> tuple[str, ...]:
+        """What the networks need beside, as in `Shape.extras`."""
+        return ("auxiliary",) if self.auxiliary else ()
+
+    @property
     def fidelity(self) -> str:
         """What was run, as in `Measurement.fidelity`."""
         return f"{self.epochs} epochs"
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with us."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def load_recipe(name: str) -> Recipe:
+    """A recipe by name, or from a TOML file of one's own with the fields of `Recipe`.
+
+    Args:
+        name: One of `recipe_names()`, or the path of a file that ends with .toml.
+
+    Raises:
+        UnknownNameError: No recipe has this name.
+        SettingsError: The file is not there, not TOML, or not a recipe.
+
+    Example:
+        ```python
+        train = vt.Train("mnist", recipe=load_recipe("fast"))
+        ```
+    """
+    if name.endswith(".toml"):
+        path = Path(name)
+    elif name in recipe_names():
+        path = SHIPPED / f"{name}.toml"
+    else:
+        raise unknown_name("recipe", name, [*recipe_names(), "FILE.toml"])
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SettingsError(f"The recipe {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The recipe {path} is not valid TOML: {error}.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise SettingsError(
+            f"The recipe {path} sets {field} = {first['input']!r}: {first['msg']}. "
+            f"Fields: {', '.join(Recipe.model_fields)}."
+        ) from None

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from vitruvius.generator.evaluation.standins import (
     NAMES,
     OPAQUE,
+    Bytes,
     Name,
     Opaque,
     Refused,
@@ -153,7 +154,7 @@ class PlainReader:
     def build(self) -> None:
         """Set the state of a value."""
         target, state = self._stack[-2], self._stack.pop()
-        if isinstance(target, ScalarType):
+        if isinstance(target, ScalarType | Bytes):
             target.set_state(state)
         elif not isinstance(target, Opaque | dict):
             raise Refused(f"it sets the state of a {type(target).__name__}")

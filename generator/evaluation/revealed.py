@@ -1,6 +1,6 @@
-"""What a search must not see: test metrics, and the whole table at once.
+"""What a search must not see: test metrics, the whole table at once, and images set aside for tests.
 
-The only place that reads test columns. Called by `report --reveal-test`, by the benchmarks and by their
+The only place that reads these. Called by `report --reveal-test`, by the benchmarks and by their
 tests, after a search has ended; never by agents or knowledge, which an import contract forbids.
 """
 
@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import TableError, UserError
+from vitruvius.generator.evaluation.images import SPLIT, Images, Source, Split, load_images, split_rows
+from vitruvius.generator.evaluation.sources import Parts, dataset_items, read_source
 from vitruvius.generator.evaluation.table import TableBench
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.space import Architecture, Choices
@@ -71,6 +73,43 @@ def optimum(task: Task) -> tuple[Architecture, float]:
     best = int(np.nanargmax(task.better(scores)))
     architecture = task.space.architectures(choices[best : best + 1])[0]
     return task.bench.representative(architecture), float(scores[best])
+
+
+def reveal_images(
+    source: Source, split: Split = SPLIT, *, classes: int | None = None, image_size: int | None = None
+) -> Images | None:
+    """What a winner is trained and judged on when the search is over; arguments as those of `load_images`.
+
+    Returns:
+        For training the training and the validation part of the search together; in place of the validation
+        part the images that were set aside. None where the data set brings a division of its own: its
+        test part is not read at all.
+
+    Raises:
+        UserError: As `load_images`.
+    """
+    if isinstance(source, str):
+        parts = read_source(source, image_size)
+    elif isinstance(source, tuple):
+        parts = Parts((np.asarray(source[0]), np.asarray(source[1])))
+    else:
+        parts = Parts(dataset_items(source))
+    if parts.valid is not None or parts.set_aside is not None:
+        return None
+    x, y = parts.train
+    kept = np.isin(y, np.unique(y)[:classes])
+    x, y = x[kept], y[kept]
+    seen = load_images((x, y), None, split)
+    *_, aside = split_rows(y.astype(np.int64), split)
+    if len(aside) == 0:
+        return None
+    tests = x[aside] if x.ndim == 4 else x[aside, None]
+    return Images(
+        seen.name,
+        np.concatenate([seen.train_x, seen.valid_x]), np.concatenate([seen.train_y, seen.valid_y]),
+        tests.astype(seen.train_x.dtype), np.searchsorted(np.unique(y), y[aside]),
+        seen.classes, 0, seen.fingerprint,
+    )  # fmt: skip
 
 
 def _bench(task: Task) -> TableBench:

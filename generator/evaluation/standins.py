@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-_FORMATS = {"f8": "<d", "f4": "<f", "i8": "<q", "i4": "<i", "b1": "<?"}
+_FORMATS = {"f8": "<d", "f4": "<f", "i8": "<q", "i4": "<i", "u1": "<B", "b1": "<?"}
 """Numpy's names of scalar types -> how `struct` reads them."""
 
 
@@ -46,6 +47,36 @@ class ScalarType:
             raise Refused("it holds numbers of a foreign byte order")
         if any(part is not None for part in state[2:5]):
             raise Refused("it holds structured numbers")
+
+
+@dataclass(slots=True)
+class Bytes:
+    """Stand-in for a `numpy.ndarray`, of which only those of bytes are taken: images.
+
+    Attributes:
+        shape: Of the array.
+        data: Its values, row by row.
+    """
+
+    shape: tuple[int, ...] = ()
+    data: bytes = b""
+
+    def set_state(self, state: object) -> None:
+        """Accept the state of an array of bytes in C's order and nothing else."""
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise Refused("it holds a damaged array")
+        _, shape, kind, fortran, data = state
+        if not isinstance(kind, ScalarType) or kind.format != _FORMATS["u1"] or fortran is not False:
+            raise Refused("it holds an array of something else than bytes row by row")
+        if isinstance(data, str):  # as Python 2 wrote it
+            data = data.encode("latin1")
+        if type(shape) is not tuple or type(data) is not bytes or math.prod(shape) != len(data):
+            raise Refused("it holds a damaged array")
+        self.shape, self.data = shape, data
+
+
+def _array(*_: object) -> Bytes:
+    return Bytes()
 
 
 def _scalar_type(name: str, align: bool = False, copy: bool = False) -> ScalarType:
@@ -94,6 +125,9 @@ NAMES: dict[tuple[str, str], Name] = {
     ("__builtin__", "set"): Name(_set),
     ("_codecs", "encode"): Name(_latin),
     ("numpy", "dtype"): Name(_scalar_type),
+    ("numpy", "ndarray"): Name(_skipped),
+    ("numpy.core.multiarray", "_reconstruct"): Name(_array),
+    ("numpy._core.multiarray", "_reconstruct"): Name(_array),
     ("numpy.core.multiarray", "scalar"): Name(_scalar),
     ("numpy._core.multiarray", "scalar"): Name(_scalar),
     ("torch._utils", "_rebuild_tensor_v2"): Name(_skipped),

@@ -6,10 +6,10 @@ A `Task` is a space plus what is measured on it. Its evaluator turns architectur
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,6 +143,32 @@ class Bench(Protocol):
         Names: "params" and "flops" in millions, "latency[DEVICE]" in milliseconds. Empty if nothing is known.
         """
         ...
+
+
+Draw = Callable[[int], Sequence[Architecture]]
+"""Gives up to so many architectures to measure next; none: nothing now, perhaps after the next result."""
+
+
+@runtime_checkable
+class StreamingBench(Bench, Protocol):
+    """A bench that measures several candidates side by side, and takes new ones whenever a place is free."""
+
+    def stream(self, draw: Draw, *, seed: int = 0) -> Iterator[Measurement]:
+        """Measure what is drawn, yielding each measurement as it is done.
+
+        `draw` is called with the number of free places at the start and after each measurement was taken;
+        the stream ends when it gives nothing and nothing is being measured any more.
+        """
+        ...
+
+
+def stream(bench: Bench, draw: Draw, *, seed: int = 0) -> Iterator[Measurement]:
+    """Measure what is drawn: with all places of a bench that has several, else one after the other."""
+    if isinstance(bench, StreamingBench):
+        yield from bench.stream(draw, seed=seed)
+        return
+    while architectures := draw(1):
+        yield from bench.measure(architectures, seed=seed)
 
 
 class Evaluator(Protocol):

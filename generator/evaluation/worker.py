@@ -1,4 +1,4 @@
-"""The child process in which candidates are trained, one after the other (run with `python -m`).
+"""The child process in which candidates are trained (run with `python -m`).
 
 It reads its settings and the images once, says what device it is on, then answers each job with how it
 ended. It leaves when its standard input ends, in the middle of a training run too: no child outlives its
@@ -16,7 +16,8 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
@@ -24,28 +25,32 @@ import torch
 from torch import nn
 
 from vitruvius.errors import UserError, VitruviusError
-from vitruvius.generator.evaluation.engine import Batches, DivergedError, standardise, train_and_score
+from vitruvius.generator.evaluation.batches import DeviceImages, to_device
+from vitruvius.generator.evaluation.engine import Trained, train_networks
 from vitruvius.generator.evaluation.frames import read_frame, read_message, write_message
 from vitruvius.generator.evaluation.recipe import Recipe
 from vitruvius.generator.evaluation.task import Status
 from vitruvius.generator.networks import build_network
 from vitruvius.generator.space import get_space
 
-TrainFunction = Callable[[Callable[[], nn.Module], Batches, Recipe, int, int], float]
+TrainFunction = Callable[
+    [Sequence[Callable[[], nn.Module]], DeviceImages, Recipe, int, int, bool], Sequence[Trained]
+]
+"""Builds, images, recipe, seed, pieces, graphs: as `train_networks`."""
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
 
-def main(train: TrainFunction = train_and_score) -> None:
+def main(train: TrainFunction = train_networks) -> None:
     """Serve jobs until standard input ends.
 
     Args:
-        train: What trains one candidate; tests put faults here.
+        train: What trains candidates; tests put faults here.
     """
     requests = sys.stdin.buffer
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not get between the messages
-    settings, images = read_message(requests), read_frame(requests)
-    if settings is None or images is None:
+    settings, arrays = read_message(requests), read_frame(requests)
+    if settings is None or arrays is None:
         return
     try:
         device, label = _device(settings["device"])
@@ -53,16 +58,31 @@ def main(train: TrainFunction = train_and_score) -> None:
     except UserError as error:
         write_message(replies, {"refused": str(error)})
         return
-    torch.set_num_threads(settings["threads"])
-    if device == "cpu":
-        torch.use_deterministic_algorithms(True)
-    with np.load(io.BytesIO(images), allow_pickle=False) as arrays:
-        tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    data = standardise(tensors["train_x"], tensors["train_y"], tensors["valid_x"], tensors["valid_y"], device)
+    _prepare(device, settings)
+    recipe = Recipe(**settings["recipe"])
+    with np.load(io.BytesIO(arrays), allow_pickle=False) as unpacked:
+        images = to_device(
+            {name: torch.from_numpy(unpacked[name]) for name in unpacked.files}, recipe, device
+        )
+    del arrays
     write_message(replies, {"ready": label})
     jobs = _listen(requests)
+    candidates = Candidates(train, images, recipe, settings["classes"], settings["graphs"])
     while True:
-        write_message(replies, _answer(jobs.get(), settings, data, train))
+        job = jobs.get()
+        architectures = [(job["space"], key) for key in job["keys"]]
+        write_message(replies, {"results": candidates.answer(architectures, job["seed"])})
+
+
+def _prepare(device: str, settings: dict[str, Any]) -> None:
+    """Set torch up: reproducible on the CPU, and on a GPU where it is wished; otherwise as fast as it can."""
+    torch.set_num_threads(settings["threads"])
+    if device == "cpu" or settings["deterministic"]:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when the GPU is first used
+        torch.use_deterministic_algorithms(True)
+    else:
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
 
 
 def _listen(requests: IO[bytes]) -> queue.Queue[dict[str, Any]]:
@@ -78,54 +98,90 @@ def _listen(requests: IO[bytes]) -> queue.Queue[dict[str, Any]]:
     return jobs
 
 
-def _answer(
-    job: dict[str, Any], settings: dict[str, Any], data: Batches, train: TrainFunction
-) -> dict[str, Any]:
-    """Train one candidate; whatever happens becomes a status and a reason."""
-    start = time.monotonic()
-    recipe = Recipe(**settings["recipe"])
-    score: float | None = None
-    try:
-        architecture = get_space(job["space"]).parse(job["key"])
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Trains what it is asked to; whatever happens to a candidate becomes a status and a reason."""
 
-        def build() -> nn.Module:
-            return build_network(
-                architecture,
-                classes=settings["classes"],
-                in_channels=data.train_x.shape[1],
-                width=recipe.width,
-                cells=recipe.cells,
+    train: TrainFunction
+    images: DeviceImages
+    recipe: Recipe
+    classes: int
+    graphs: bool
+
+    def answer(self, architectures: Sequence[tuple[str, str]], seed: int) -> list[dict[str, Any]]:
+        """Train candidates, given as (space, key), side by side; one result for each.
+
+        If something happens to them together, be it that memory does not suffice for all, each is trained
+        alone, to tell whose fault it was.
+        """
+        start = time.monotonic()
+        if len(architectures) > 1:
+            try:
+                builds = [self._build(*architecture) for architecture in architectures]
+                trained = self.train(builds, self.images, self.recipe, seed, 1, self.graphs)
+            except Exception:
+                pass
+            else:
+                seconds = (time.monotonic() - start) / len(architectures)
+                return [_result(*_ending(one), seconds) for one in trained]
+            _release()
+        return [self._alone(architecture, seed) for architecture in architectures]
+
+    def _alone(self, architecture: tuple[str, str], seed: int) -> dict[str, Any]:
+        start = time.monotonic()
+        score: float | None = None
+        try:
+            status, score, reason = self._with_memory(self._build(*architecture), seed)
+        except VitruviusError as error:
+            status, reason = Status.INVALID, str(error)
+        except Exception as error:  # the boundary of the process: any failure of a candidate is a measurement
+            status, reason = Status.FAILED, f"{type(error).__name__}: {error}"[:500]
+        return _result(status, score, reason, time.monotonic() - start)
+
+    def _build(self, space: str, key: str) -> Callable[[], nn.Module]:
+        architecture = get_space(space).parse(key)
+        return lambda: build_network(
+            architecture,
+            classes=self.classes,
+            in_channels=self.images.channels,
+            width=self.recipe.width,
+            cells=self.recipe.cells,
+            extras=self.recipe.extras,
+        )
+
+    def _with_memory(self, build: Callable[[], nn.Module], seed: int) -> tuple[Status, float | None, str]:
+        """Train; on too small memory once more, each batch in two halves whose gradients are added up."""
+        try:
+            return _ending(self.train([build], self.images, self.recipe, seed, 1, self.graphs)[0])
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+        _release()  # outside the handler: the error held the frames, and they the tensors
+        half = (min(self.recipe.batch, len(self.images.train_y)) + 1) // 2
+        try:
+            trained = self.train([build], self.images, self.recipe, seed, 2, self.graphs)[0]
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+        else:
+            status, score, reason = _ending(trained)
+            return (
+                status,
+                score,
+                reason or f"Memory was short: each batch was computed in halves of {half} images.",
             )
-
-        status, score, reason = _train(train, build, data, recipe, job["seed"])
-    except VitruviusError as error:
-        status, reason = Status.INVALID, str(error)
-    except DivergedError as error:
-        status, reason = Status.DIVERGED, f"Diverged: {error}."
-    except Exception as error:  # the boundary of the process: any failure of a candidate is a measurement
-        status, reason = Status.FAILED, f"{type(error).__name__}: {error}"[:500]
-    return {"status": status, "score": score, "reason": reason, "seconds": time.monotonic() - start}
+        _release()
+        return Status.OUT_OF_MEMORY, None, f"Out of memory, with batches in halves of {half} images too."
 
 
-def _train(
-    train: TrainFunction, build: Callable[[], nn.Module], data: Batches, recipe: Recipe, seed: int
-) -> tuple[Status, float | None, str]:
-    """Train; on too small memory once more with each batch in two halves, whose gradients are added up."""
-    try:
-        return Status.OK, train(build, data, recipe, seed, 1), ""
-    except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
-            raise
-    _release()  # outside the handler: the error held the frames, and they the tensors
-    half = (min(recipe.batch, len(data.train_x)) + 1) // 2
-    try:
-        score = train(build, data, recipe, seed, 2)
-        return Status.OK, score, f"Memory was short: each batch was computed in halves of {half} images."
-    except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
-            raise
-    _release()
-    return Status.OUT_OF_MEMORY, None, f"Out of memory, with batches in halves of {half} images too."
+def _ending(trained: Trained) -> tuple[Status, float | None, str]:
+    if trained.diverged:
+        return Status.DIVERGED, None, f"Diverged: {trained.reason}."
+    return Status.OK, trained.score, ""
+
+
+def _result(status: Status, score: float | None, reason: str, seconds: float) -> dict[str, Any]:
+    return {"status": status, "score": score, "reason": reason, "seconds": seconds}
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -1,47 +1,96 @@
-"""Architecture -> `torch.nn.Module`, and what it costs."""
+"""Architecture -> `torch.nn.Module`, and what it costs.
+
+For each space with networks there is a file of plain PyTorch here, which imports nothing of ours, and in
+`families/` what else there is to know of them: costs by formula, a cell written out for export.
+"""
 
 from __future__ import annotations
 
+import importlib
+from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vitruvius.errors import UserError
+from vitruvius.generator.networks.costs import Shape
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from vitruvius.generator.space import Architecture, SearchSpace
+    from vitruvius.generator.networks.families.base import Family
+    from vitruvius.generator.space import Architecture, Choices, SearchSpace
 
-SPACES_WITH_NETWORKS: tuple[str, ...] = ("nasbench201",)
+_FAMILIES = {
+    "darts": "darts.DartsFamily",
+    "nasbench-graph": "nasbench_graph.NasBenchGraphFamily",
+    "nasbench101": "nasbench101.NasBench101Family",
+    "nasbench201": "nasbench201.NasBench201Family",
+    "transnasbench101-micro": "transnasbench101.TransNasBench101Family",
+}
+"""Where the networks of each space stand, in `families/`."""
+
+SPACES_WITH_NETWORKS: tuple[str, ...] = tuple(_FAMILIES)
 
 
 def check_networks(space: SearchSpace) -> None:
-    """Refuse a space whose architectures cannot be built as networks yet.
+    """Refuse a space whose networks cannot be trained on images.
 
     Raises:
-        UserError: The space has no networks; the message lists those that have.
+        UserError: It has no networks, or they read graphs; the message lists the spaces that can be trained.
     """
-    if space.name not in SPACES_WITH_NETWORKS:
+    if not family(space).images:
+        able = ", ".join(name for name, place in _FAMILIES.items() if _family(place).images)
         raise UserError(
-            f"Architectures of {space.name} cannot be built as networks yet, so they cannot be trained or "
-            f"exported; spaces that can: {', '.join(SPACES_WITH_NETWORKS)}. "
-            f"Measure {space.name} with a table."
+            f"Networks of {space.name} read graphs, not images, so they cannot be trained here yet; spaces "
+            f"that can: {able}. Measure {space.name} with a table."
         )
 
 
+def family(space: SearchSpace) -> Family:
+    """All that is known of a space's networks.
+
+    Raises:
+        UserError: The space has none.
+    """
+    if space.name not in _FAMILIES:
+        raise UserError(
+            f"Architectures of {space.name} cannot be built as networks, so they cannot be trained or "
+            f"exported; spaces that can: {', '.join(SPACES_WITH_NETWORKS)}. "
+            f"Measure {space.name} with a table or with scores of your own."
+        )
+    return _family(_FAMILIES[space.name])
+
+
+@cache
+def _family(place: str) -> Family:
+    module, _, name = place.partition(".")
+    found: type[Family] = getattr(importlib.import_module(f"{__name__}.families.{module}"), name)
+    return found()
+
+
 def build_network(
-    architecture: Architecture, *, classes: int, in_channels: int = 3, width: int = 16, cells: int = 5
+    architecture: Architecture,
+    *,
+    classes: int,
+    in_channels: int = 3,
+    width: int = 0,
+    cells: int = 0,
+    extras: tuple[str, ...] = (),
 ) -> nn.Module:
     """Build the network of an architecture with fresh weights.
 
     Args:
         architecture: What to build.
         classes: Number of classes, the size of the output (n, classes).
-        in_channels: Channels of the images (n, in_channels, H, W).
-        width: Channels of the first stage.
-        cells: Cells in each stage.
+        in_channels: Channels of the images (n, in_channels, H, W); for graphs, features of a node.
+        width: Channels of the first stage; 0 takes the benchmark's number.
+        cells: Cells in each stage; 0 takes the benchmark's number.
+        extras: What else the network has, for example ("auxiliary",) with DARTS.
 
     Raises:
-        UserError: The space has no networks yet.
+        UserError: The space has no networks, or not these extras.
 
     Example:
         ```python
@@ -51,9 +100,24 @@ def build_network(
         logits = network(torch.zeros(2, 3, 32, 32))     # (2, 10)
         ```
     """
-    check_networks(architecture.space)
-    from vitruvius.generator.networks.nasbench201 import NasBench201
+    networks = family(architecture.space)
+    shape = networks.complete(Shape(classes, in_channels, stem=width, cells=cells, extras=extras))
+    return networks.build(architecture, shape)
 
-    return NasBench201(
-        architecture.named(), classes=classes, in_channels=in_channels, width=width, cells=cells
-    )
+
+def network_costs(space: SearchSpace, choices: Choices, shape: Shape) -> dict[str, NDArray[np.float64]]:
+    """Parameters and multiply-adds of many networks, by formula, without building one.
+
+    Args:
+        space: A space with networks.
+        choices: (n, D) rows.
+        shape: What the networks are built for.
+
+    Returns:
+        "params" and, where the networks read images, "flops", (n,) each, in millions.
+
+    Raises:
+        UserError: The space has no networks.
+    """
+    networks = family(space)
+    return networks.costs(space, choices, networks.complete(shape))

@@ -1,14 +1,20 @@
-"""Parameters and multiply-adds of many architectures at once, without building a network."""
+"""Parameters and multiply-adds of layers, by formula: what networks cost is summed up without building one.
+
+Multiply-adds are those of NASLib's counter, as in the table columns `*_flops_m`. Beside convolutions and
+linear layers it counts ReLU (1 for each value), batch normalisation (2) and pooling (its window): 222.86 M
+for the NAS-Bench-201 cell of six 3x3 convolutions at 32 x 32, where that benchmark's own API counts
+convolutions only and says 220.12.
+"""
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vitruvius.generator.space import Choices, SearchSpace
+Numbers = float | NDArray[np.float64]
+"""One number, or one for each of n architectures: (n,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,73 +23,96 @@ class Shape:
 
     Attributes:
         classes: Number of classes.
-        in_channels: Channels of the images.
-        height: Height of the images.
-        width: Width of the images.
-        stem: Channels of the first stage.
-        cells: Cells in each stage.
+        in_channels: Channels of the images; for graphs, features of a node.
+        height: Height of the images; 1 for graphs.
+        width: Width of the images; 1 for graphs.
+        stem: Channels of the first stage; 0 stands for the benchmark's own number.
+        cells: Cells in each stage; 0 stands for the benchmark's own number.
+        extras: What else the network has, by names that its space knows, for example "auxiliary".
     """
 
     classes: int
     in_channels: int
-    height: int
-    width: int
-    stem: int = 16
-    cells: int = 5
+    height: int = 1
+    width: int = 1
+    stem: int = 0
+    cells: int = 0
+    extras: tuple[str, ...] = ()
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of an image."""
+        return self.height * self.width
+
+    def halved(self, times: int) -> tuple[int, int]:
+        """Height and width after so many layers that halve each side, rounding up."""
+        return -(-self.height // 2**times), -(-self.width // 2**times)
 
 
-def nasbench201_costs(space: SearchSpace, choices: Choices, shape: Shape) -> dict[str, NDArray[np.float64]]:
-    """Parameters and multiply-adds of NAS-Bench-201 networks, both in millions.
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Parameters and multiply-adds for one image, of one architecture or of many."""
 
-    Both are linear in the numbers of operations. Multiply-adds are those of NASLib's counter, which also
-    counts ReLU (1 for each value), batch normalisation (2) and average pooling (9): 222.86 M for the cell of
-    six 3x3 convolutions at 32 x 32, where the benchmark's own API counts convolutions only and says 220.12.
+    params: Numbers = 0.0
+    flops: Numbers = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        """Of both together."""
+        return Cost(self.params + other.params, self.flops + other.flops)
+
+    def __mul__(self, times: Numbers) -> Cost:
+        """Of so many of these; 0 and 1 choose among architectures."""
+        return Cost(self.params * times, self.flops * times)
+
+    def millions(self, n: int) -> dict[str, NDArray[np.float64]]:
+        """By name, "params" and "flops" of n architectures, (n,) each, in millions."""
+        return {
+            name: np.broadcast_to(np.asarray(value, dtype=np.float64), (n,)) / 1e6
+            for name, value in (("params", self.params), ("flops", self.flops))
+        }
+
+
+def convolution(
+    inputs: Numbers, outputs: Numbers, kernel: int, pixels: int, *, by_channel: bool = False
+) -> Cost:
+    """A convolution without bias.
 
     Args:
-        space: The space `nasbench201`.
-        choices: (n, 6) rows.
-        shape: What the networks are built for.
-
-    Returns:
-        "params" and "flops", each (n,).
+        inputs: Input channels.
+        outputs: Output channels.
+        kernel: Side of the kernel.
+        pixels: Pixels of the output.
+        by_channel: Whether each channel is convolved for itself.
     """
-    counts = {
-        operation: sum(
-            (choices[:, column] == decision.choices.index(operation)).astype(np.float64)
-            for column, decision in enumerate(space.decisions)
-        )
-        for operation in ("conv1x1", "conv3x3", "avgpool3x3")
-    }
-    stages = _stages(shape)
-    params, flops = _skeleton(shape, stages)
-    totals = {"params": np.full(len(choices), params), "flops": np.full(len(choices), flops)}
-    for channels, pixels in stages:
-        for operation, kernel in (("conv1x1", 1), ("conv3x3", 9)):
-            weights = kernel * channels**2
-            totals["params"] += shape.cells * (weights + 2 * channels) * counts[operation]
-            totals["flops"] += shape.cells * pixels * (weights + 3 * channels) * counts[operation]
-        totals["flops"] += shape.cells * pixels * 9 * channels * counts["avgpool3x3"]
-    return {name: total / 1e6 for name, total in totals.items()}
+    weights = kernel**2 * outputs * (1 if by_channel else inputs)
+    return Cost(weights, weights * pixels)
 
 
-def _stages(shape: Shape) -> list[tuple[int, int]]:
-    """(channels, pixels) of the three stages; a residual block halves each side, rounding up."""
-    return [(shape.stem * 2**s, -(-shape.height // 2**s) * -(-shape.width // 2**s)) for s in range(3)]
+def normalisation(channels: Numbers, pixels: int) -> Cost:
+    """A batch normalisation with weights."""
+    return Cost(2 * channels, 2 * channels * pixels)
 
 
-def _skeleton(shape: Shape, stages: list[tuple[int, int]]) -> tuple[float, float]:
-    """Parameters and multiply-adds of all that is not a cell: stem, two residual blocks, head."""
-    channels, pixels = stages[0]
-    stem = 9 * shape.in_channels * channels
-    params, flops = stem + 2 * channels, pixels * (stem + 2 * channels)
-    for (inner, before), (outer, after) in itertools.pairwise(stages):
-        weights = 9 * inner * outer + 9 * outer**2 + inner * outer
-        params += weights + 4 * outer
-        # ReLU on both inputs, two batch normalisations, pooling of 2 x 2 in the shortcut
-        flops += after * (weights + 4 * outer + outer + 4 * inner) + before * inner
-    channels, _ = stages[-1]
-    height, width = -(-shape.height // 4), -(-shape.width // 4)
-    params += 2 * channels + (channels + 1) * shape.classes
-    # the counter takes the window of the adaptive pooling as one wider than the plane
-    flops += channels * (3 * height * width + (height + 1) * (width + 1) + shape.classes)
-    return float(params), float(flops)
+def relu(channels: Numbers, pixels: int) -> Cost:
+    """A ReLU."""
+    return Cost(0.0, channels * pixels)
+
+
+def pooling(channels: Numbers, kernel: int, pixels: int) -> Cost:
+    """A pooling to so many pixels."""
+    return Cost(0.0, channels * kernel**2 * pixels)
+
+
+def whole_plane(channels: Numbers, height: int, width: int) -> Cost:
+    """An adaptive pooling to one pixel: the counter takes its window as one wider than the plane."""
+    return Cost(0.0, channels * (height + 1) * (width + 1))
+
+
+def linear(inputs: Numbers, outputs: int) -> Cost:
+    """A linear layer with bias, which the counter leaves out."""
+    return Cost((inputs + 1) * outputs, inputs * outputs)
+
+
+def relu_conv_bn(inputs: Numbers, outputs: Numbers, kernel: int, before: int, after: int) -> Cost:
+    """ReLU on so many pixels `before`, convolution and batch normalisation on so many `after`."""
+    return relu(inputs, before) + convolution(inputs, outputs, kernel, after) + normalisation(outputs, after)

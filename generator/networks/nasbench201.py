@@ -1,4 +1,4 @@
-"""NAS-Bench-201 networks, one file top to bottom.
+"""NAS-Bench-201 networks in plain PyTorch.
 
 Dong & Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020,
 section 2 and appendix; the published code is D-X-Y/AutoDL-Projects (`cell_infers`, `cell_operations`).
@@ -15,7 +15,7 @@ sum of what its edges bring, node 3 is the output.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -107,11 +107,11 @@ class Residual(nn.Module):
 
 
 class NasBench201(nn.Module):
-    """The network of one cell: (n, in_channels, H, W) to logits (n, classes)."""
+    """The network around a cell: (n, in_channels, H, W) to logits (n, classes)."""
 
     def __init__(
         self,
-        operations: Mapping[str, str],
+        cell: Callable[[int], nn.Module],
         *,
         classes: int,
         in_channels: int = 3,
@@ -121,7 +121,7 @@ class NasBench201(nn.Module):
         """Build with fresh weights from torch's default initialisation, as the benchmark did.
 
         Args:
-            operations: Operation by decision name, `{"0->1": "conv3x3", ...}`.
+            cell: Makes a cell from its number of channels.
             classes: Number of classes.
             in_channels: Channels of the images.
             width: Channels of the first stage; doubled at each of the two residual blocks.
@@ -136,7 +136,7 @@ class NasBench201(nn.Module):
             channels = width * 2**stage
             if stage > 0:
                 blocks.append(Residual(channels // 2, channels))
-            blocks += [Cell(operations, channels) for _ in range(cells)]
+            blocks += [cell(channels) for _ in range(cells)]
         self.blocks = nn.Sequential(*blocks)
         last = width * 2 ** (STAGES - 1)
         self.head = nn.Sequential(nn.BatchNorm2d(last), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())

@@ -8,6 +8,7 @@ Identities join genotypes that differ in the numbering of nodes: all four nodes 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from functools import cache
 from types import MappingProxyType
@@ -72,6 +73,11 @@ class DARTS(SearchSpace):
     aliases = MappingProxyType(dict(zip(OFFICIAL, OPERATIONS, strict=True)))
     size = None
     code_nodes = tuple(range(_FIRST_OP, _FIRST_OP + len(CELLS) * PAIRS))
+
+    @property
+    def count(self) -> int:
+        """Number of distinct keys: for each node of each cell, pairs of inputs and operations on them."""
+        return math.prod(_LIMITS.tolist()) ** len(CELLS)
 
     def legal(self, choices: Choices) -> NDArray[np.bool_]:
         """Which rows have two different inputs on every node: (n,)."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from vitruvius.agents.session import Session
     from vitruvius.errors import VitruviusError
     from vitruvius.generator.evaluation.manual import Manual
+    from vitruvius.generator.evaluation.pool import Pool
+    from vitruvius.generator.evaluation.ray_cluster import Ray
+    from vitruvius.generator.evaluation.scored import ZeroCost
     from vitruvius.generator.evaluation.table import Table
     from vitruvius.generator.evaluation.task import Measurement, Task
     from vitruvius.generator.evaluation.train import Train
@@ -36,8 +39,10 @@ _HOMES = {
     "Manual": "generator.evaluation.manual",
     "Measurement": "generator.evaluation.task",
     "Options": "agents.options",
+    "Pool": "generator.evaluation.pool",
     "Predicate": "knowledge.predicate",
     "Principle": "knowledge.principle",
+    "Ray": "generator.evaluation.ray_cluster",
     "SearchSpace": "generator.space",
     "Session": "agents.session",
     "Store": "knowledge.store",
@@ -45,13 +50,15 @@ _HOMES = {
     "Task": "generator.evaluation.task",
     "Train": "generator.evaluation.train",
     "VitruviusError": "errors",
+    "ZeroCost": "generator.evaluation.scored",
     "get_space": "generator.space",
 }
 
 __version__ = "0.1.0"
 __all__ = [
-    "Architecture", "Best", "Ledger", "Manual", "Measurement", "Options", "Predicate", "Principle",
-    "SearchSpace", "Session", "Store", "Table", "Task", "Train", "VitruviusError", "get_space",
+    "Architecture", "Best", "Ledger", "Manual", "Measurement", "Options", "Pool", "Predicate",
+    "Principle", "Ray", "SearchSpace", "Session", "Store", "Table", "Task", "Train", "VitruviusError",
+    "ZeroCost", "get_space",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from vitruvius.findings import FrontLine
 from vitruvius.knowledge.principle import Effect
 
 if TYPE_CHECKING:
@@ -69,6 +70,53 @@ def _axes(low: float, high: float, longest: int, label: str) -> str:
         across = LEFT + (WIDTH - LEFT - RIGHT) * part
         parts.append(_text(across, HEIGHT - BOTTOM + 16, str(count), "middle"))
     return "".join(parts)
+
+
+def staircase(front: Sequence[FrontLine], label: str, *, maximize: bool = True) -> str:
+    """The Pareto front: the best score within each budget of the first cost, and the architectures as dots.
+
+    Where there are more costs, dots below the line are those that are cheap in another.
+
+    Args:
+        front: Cheapest first.
+        label: Name and unit of the score.
+        maximize: Whether larger scores are better.
+
+    Returns:
+        An `<svg>` element; empty for an empty front.
+    """
+    if not front:
+        return ""
+    name = next(iter(front[0].costs))
+    costs, scores = [one.costs[name] for one in front], [one.score for one in front]
+    left, low = min(costs), min(scores)
+    across, up = max(costs) - left or 1.0, max(scores) - low or 1.0
+
+    def x(cost: float) -> float:
+        return LEFT + 8 + (WIDTH - LEFT - RIGHT - 16) * (cost - left) / across
+
+    def y(score: float) -> float:
+        return TOP + 8 + (HEIGHT - TOP - BOTTOM - 16) * (1 - (score - low) / up)
+
+    line, best = "", scores[0]
+    for cost, score in zip(costs, scores, strict=True):
+        line += f"{'H' if line else 'M'}{x(cost):.1f}" + ("" if line else f" {y(score):.1f}")
+        best = max(best, score) if maximize else min(best, score)
+        line += f"V{y(best):.1f}"
+    parts = [
+        f'<path d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}" fill="none" stroke="#888"/>',
+        f'<path d="{line}H{WIDTH - RIGHT}" fill="none" stroke="{COLOURS[0]}" stroke-width="2"/>',
+        _text(LEFT, HEIGHT - 6, f"{label} (vertical) against {name}", "start"),
+    ]
+    for one, cost, score in zip(front, costs, scores, strict=True):
+        about = escape(f"{one.key}: {score:.4g} at {cost:.4g}")
+        dot = f'cx="{x(cost):.1f}" cy="{y(score):.1f}" r="4" fill="{COLOURS[0]}"'
+        parts.append(f"<circle {dot}><title>{about}</title></circle>")
+    for at, text in ((low, f"{low:.4g}"), (max(scores), f"{max(scores):.4g}")):
+        parts.append(_text(LEFT - 6, y(at) + 4, text, "end"))
+    for at, anchor in ((left, "start"), (max(costs), "end")):
+        parts.append(_text(x(at), HEIGHT - BOTTOM + 16, f"{at:.4g}", anchor))
+    return _svg(WIDTH, HEIGHT, f"{label} against {name}", "".join(parts))
 
 
 def interval(effect: Effect) -> str:

@@ -120,6 +120,23 @@ class CallLine:
 
 
 @dataclass(frozen=True, slots=True)
+class FrontLine:
+    """One architecture that nothing measured beats in everything.
+
+    Attributes:
+        key: Its exact choices.
+        score: Validation metric in the task's unit.
+        costs: The costs that were objectives, by name.
+        evaluation: Which counted evaluation found it, from 1.
+    """
+
+    key: str
+    score: float
+    costs: Mapping[str, float]
+    evaluation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """One session.
 
@@ -154,6 +171,10 @@ class Summary:
         calls: Model calls by model and template.
         notes: What the reasoner had to say.
         settings: The settings file as used.
+        constraint: What every candidate satisfies and how much of the space that leaves; empty for none.
+        front: The Pareto front, cheapest first; empty without objectives beside the score.
+        volumes: Hypervolume after each counted evaluation by method, 1 for the best score at the lowest cost.
+        believed: How far sources and packs were believed at the end, in words; empty without any.
     """
 
     run: str
@@ -186,6 +207,10 @@ class Summary:
     calls: tuple[CallLine, ...]
     notes: tuple[str, ...]
     settings: str = field(default="", repr=False)
+    constraint: str = ""
+    front: tuple[FrontLine, ...] = ()
+    volumes: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    believed: tuple[str, ...] = ()
 
     @property
     def best(self) -> Winner | None:

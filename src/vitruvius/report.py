@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitruvius.figures import code_map, code_usage, curves, interval
+from vitruvius.figures import code_map, code_usage, curves, interval, staircase
 from vitruvius.findings import Summary
 from vitruvius.knowledge.principle import Effect
 
@@ -44,6 +44,8 @@ def render(
         usage=code_usage(portrait) if portrait else "",
         map=code_map(portrait) if portrait else "",
         curve=curves(lines, label, maximize=summary.maximize),
+        tradeoff=staircase(summary.front, label, maximize=summary.maximize),
+        volumes=curves(summary.volumes, "hypervolume"),
         longest=max(summary.timing.values(), default=1.0) or 1.0,
         number=_number,
         effect=_effect,

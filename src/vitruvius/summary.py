@@ -16,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.agents.opening import session_id
+from vitruvius.agents.relatedness import Relatedness
 from vitruvius.errors import UnknownNameError, UserError
-from vitruvius.findings import CallLine, Cut, PrincipleLine, Summary, TaskLine, Winner
+from vitruvius.findings import CallLine, Cut, FrontLine, PrincipleLine, Summary, TaskLine, Winner
 from vitruvius.generator.space import Architecture, get_space
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.principle import Principle, PrincipleStatus
 from vitruvius.knowledge.pruning import PruningCost, Restriction, pruning_cost
 from vitruvius.knowledge.records import CallRecord, Event, Learned, SessionRecord
+from vitruvius.tradeoff import Tradeoff, known_costs, of_baseline, volumes
 
 LEDGER_FILE = "ledger.db"
 SETTINGS_FILE = "settings.toml"
@@ -126,6 +128,7 @@ class _Gathering:
         plan: Mapping[str, Any] = plans[-1].data if plans else {}
         used = self.record.settings
         cost = self.pruning_cost()
+        front, volume = self.tradeoff(plan.get("aims", {}))
         return Summary(
             run=run,
             session=self.record.id,
@@ -159,7 +162,35 @@ class _Gathering:
             calls=_call_lines(self.calls),
             notes=tuple(note for event in self.of_kind("reflection") for note in event.data.get("notes", ())),
             settings=settings or "\n".join(f"{name} = {value!r}" for name, value in sorted(used.items())),
+            constraint=str(plan.get("aims", {}).get("feasible", "")),
+            front=front,
+            volumes=volume,
+            believed=self.believed(),
         )
+
+    def believed(self) -> tuple[str, ...]:
+        """How far sources and packs were believed before the last batch, and what the target contradicted."""
+        events, against = self.of_kind("relatedness"), self.of_kind("contradicted")
+        if not events:
+            return ()
+        lines = Relatedness.from_json(events[-1].data).lines()
+        dropped = against[-1].data["principles"] if against else []
+        if dropped:
+            lines.append(f"principles that the target contradicts: {', '.join(dropped)}")
+        return tuple(lines)
+
+    def tradeoff(self, aims: Mapping[str, Any]) -> tuple[tuple[FrontLine, ...], dict[str, tuple[float, ...]]]:
+        """Pareto front and hypervolume by method; nothing without objectives beside the score."""
+        names = aims.get("objectives")
+        if not names:
+            return (), {}
+        mine = Tradeoff.of(self.counted, names, maximize=self.maximize)
+        others = {
+            event.data["method"]: of_baseline(event.data, names, maximize=self.maximize)
+            for event in self.of_kind("baseline")
+        }
+        curves = volumes({"vitruvius": mine, **others}, aims["lowest"], aims["highest"])
+        return mine.front(self.counted), curves
 
     def winners(self) -> tuple[Winner, ...]:
         """The best architectures, best first; the earlier of equals first."""
@@ -250,7 +281,7 @@ def _winner(evaluation: int, learned: Learned, supported: Sequence[Principle]) -
         pass
     else:
         drawing = architecture.space.draw(architecture)
-        costs = _costs(learned)
+        costs = known_costs(learned)
         satisfied = tuple(p.sentence for p in supported if _agrees(p, architecture, costs))
     return Winner(
         key=m.key,
@@ -265,17 +296,9 @@ def _winner(evaluation: int, learned: Learned, supported: Sequence[Principle]) -
     )
 
 
-def _costs(learned: Learned) -> dict[str, float]:
-    """What a measurement knows of costs, by the names that predicates use."""
-    m = learned.measurement
-    known = {"params": m.params, "flops": m.flops}
-    known |= {f"latency[{device}]": value for device, value in m.latency.items()}
-    return {name: value for name, value in known.items() if value is not None}
-
-
 def _is_inside(restriction: Restriction, learned: Learned) -> bool:
     """Whether a measured architecture lies in what a restriction left."""
-    costs = {name: np.array([value]) for name, value in _costs(learned).items()}
+    costs = {name: np.array([value]) for name, value in known_costs(learned).items()}
     row = restriction.space.parse(learned.measurement.key).row
     return bool(restriction.inside(row, costs)[0])
 

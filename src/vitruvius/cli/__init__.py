@@ -15,7 +15,9 @@ from vitruvius.cli import (
     principles,
     prompts,
     report,
+    retrain,
     run,
+    score,
     show,
     spaces,
     tables,
@@ -33,6 +35,8 @@ app.command("run")(run.run)
 app.command("show")(show.show)
 app.command("report")(report.report)
 app.command("export")(export.export)
+app.command("score")(score.score)
+app.command("retrain")(retrain.retrain)
 app.command("doctor")(doctor.doctor)
 app.add_typer(principles.app, name="principles", help="Query what was learned.")
 app.add_typer(prompts.app, name="prompts", help="List, show, edit, check and test prompt templates.")

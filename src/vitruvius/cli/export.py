@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from vitruvius.config import Settings
     from vitruvius.findings import Summary
+    from vitruvius.generator.export import Rival
     from vitruvius.generator.networks.costs import Shape
+    from vitruvius.generator.networks.families.base import Family
+    from vitruvius.generator.space import Architecture
+    from vitruvius.knowledge.records import Learned
+
+UNIFORM = ("initial", "open")
+"""Shares of a run that are drawn uniformly from the whole space."""
 
 
 def export(
@@ -19,72 +28,176 @@ def export(
         str | None, typer.Option(help="Key of an architecture; by default the best of the run.")
     ] = None,
     classes: Annotated[int | None, typer.Option(min=2, help="Classes, for data of your own.")] = None,
-    channels: Annotated[int | None, typer.Option(min=1, help="Channels of the images.")] = None,
+    channels: Annotated[
+        int | None, typer.Option(min=1, help="Channels of the images; for graphs, features of a node.")
+    ] = None,
     size: Annotated[int | None, typer.Option(min=4, help="Side of the images, in pixels.")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Channels of the first stage.")] = None,
     cells: Annotated[int | None, typer.Option(min=1, help="Cells in each stage.")] = None,
+    extra: Annotated[
+        list[str] | None, typer.Option(help="What else the network has, for example auxiliary; repeat it.")
+    ] = None,
 ) -> None:
-    """Write the winner as a stand-alone PyTorch model with a card.
+    """Write the winner as a stand-alone PyTorch model, as ONNX, and with a card.
 
-    The written model.py is loaded in a clean process and compared with the searched network before
+    The written files are loaded in a clean process and compared with the searched network before
     success is printed.
     """
     from vitruvius.errors import UserError
-    from vitruvius.generator.export import export_architecture
-    from vitruvius.generator.networks import check_networks
+    from vitruvius.generator.export import Card, export_card
+    from vitruvius.generator.networks import family
     from vitruvius.generator.space import get_space
     from vitruvius.summary import summarise
 
     summary = summarise(run)
-    space_name, _, dataset = summary.task.partition("/")
-    space = get_space(space_name)
-    check_networks(space)
+    space = get_space(summary.task.partition("/")[0])
+    networks = family(space)
     if architecture is None and summary.best is None:
         raise UserError(f"Nothing in {run} has a score yet: go on with the run, or name an --architecture.")
     chosen = space.parse(architecture or (summary.best.key if summary.best else ""))
-    shape = _shape(dataset, classes, channels, size, width, cells)
-    done = export_architecture(chosen, to or run / "winner", shape, _facts(summary, chosen.key))
+    settings = _settings(run)
+    shape = _known_shape(summary.task, settings, networks)
+    given = {
+        "classes": classes, "in_channels": channels, "height": size, "width": size, "stem": width,
+        "cells": cells, "extras": tuple(extra) if extra is not None else None,
+    }  # fmt: skip
+    shape = _with(shape, given, summary.task, networks)
+    learned = _learned(run, settings, summary)
+    card = Card(
+        space=space.name, architecture=chosen.key, shape=shape, task=summary.task,
+        **_data(settings),
+        measured=tuple(_measured(summary, learned, chosen)), principles=_principles(summary, chosen.key),
+        rival=_rival(settings, summary, learned),
+    )  # fmt: skip
+    done = export_card(card, to or run / "winner")
     typer.echo(f"exported {chosen.key}")
     typer.echo(f"  to {done.folder}: {', '.join(done.files)}")
     typer.echo(f"  checked in a clean process: largest difference of the outputs {done.difference:.1e}")
-    typer.echo("  untrained: no evaluator keeps weights yet")
+    if done.onnx_difference is not None:
+        typer.echo(f"  model.onnx in ONNX Runtime: {done.onnx_difference:.1e}")
+    else:
+        typer.echo(f"  no model.onnx: {', '.join(done.missing)} missing, pip install 'vitruvius[onnx]'")
+    hint = f": `vitruvius retrain {done.folder}` trains it" if networks.images else ""
+    typer.echo(f"  untrained{hint}")
 
 
-def _shape(
-    dataset: str,
-    classes: int | None,
-    channels: int | None,
-    size: int | None,
-    width: int | None,
-    cells: int | None,
-) -> Shape:
-    """What the network is built for: what is known of the data set, and what the options say."""
-    from vitruvius.errors import UserError
-    from vitruvius.generator.export import SHAPES
+def _settings(run: Path) -> Settings | None:
+    """Settings of the run; None where it has no file of them, as a run from a script."""
+    from vitruvius.config import SETTINGS_FILE, load_settings
+
+    path = run / SETTINGS_FILE
+    return load_settings(path, {}) if path.is_file() else None
+
+
+def _known_shape(task: str, settings: Settings | None, networks: Family) -> Shape | None:
+    """What networks for the run's data are built for, if that is known: by the benchmark, or by the data."""
+    from vitruvius.generator.evaluation.images import SPLIT, load_images
+    from vitruvius.generator.evaluation.recipe import Recipe, load_recipe
     from vitruvius.generator.networks.costs import Shape
 
-    known = SHAPES.get(dataset)
-    if known is None:
-        if classes is None or channels is None or size is None:
-            raise UserError(
-                f"The images of {dataset!r} are not known here: say --classes, --channels and --size. "
-                f"Known: {', '.join(SHAPES)}."
-            )
-        known = Shape(classes, channels, size, size)
-    return Shape(
-        classes or known.classes, channels or known.in_channels,
-        size or known.height, size or known.width, width or known.stem, cells or known.cells,
-    )  # fmt: skip
+    if settings is not None and settings.evaluator == "train":
+        images = load_images(
+            settings.dataset, None, SPLIT,
+            classes=settings.train.classes, image_size=settings.train.image_size,
+        )  # fmt: skip
+        recipe = load_recipe(settings.train.recipe)
+        return Shape(images.classes, *images.size, recipe.width, recipe.cells, recipe.extras)
+    dataset = task.partition("/")[2]
+    if dataset == "digits":
+        return Shape(10, 1, 8, 8, Recipe().width, Recipe().cells)
+    return networks.shapes.get(dataset)
 
 
-def _facts(summary: Summary, key: str) -> list[str]:
+def _with(shape: Shape | None, given: dict[str, Any], task: str, networks: Family) -> Shape:
+    """The shape with what was given on the command line in its place.
+
+    Raises:
+        UserError: Something that is not known was not given.
+    """
+    from vitruvius.errors import UserError
+    from vitruvius.generator.networks.costs import Shape
+
+    said = {name: value for name, value in given.items() if value is not None}
+    if shape is not None:
+        return replace(shape, **said)
+    needed = ("classes", "in_channels", *(("height",) if networks.images else ()))
+    if any(name not in said for name in needed):
+        options = "--classes, --channels and --size" if networks.images else "--classes and --channels"
+        raise UserError(
+            f"The data {task.partition('/')[2]!r} are not known here: say {options}. "
+            f"Known: {', '.join(networks.shapes)}."
+        )
+    return replace(Shape(0, 0), **said)
+
+
+def _data(settings: Settings | None) -> dict[str, Any]:
+    """What the run trained on, for `retrain`; nothing where it looked scores up."""
+    if settings is None or settings.evaluator != "train":
+        return {}
+    taken = settings.train
+    return {
+        "dataset": settings.dataset, "data_classes": taken.classes, "image_size": taken.image_size,
+    }  # fmt: skip
+
+
+def _learned(run: Path, settings: Settings | None, summary: Summary) -> list[Learned]:
+    """What the run learned of its target, in order."""
+    from vitruvius.knowledge.ledger import Ledger
+    from vitruvius.summary import LEDGER_FILE
+
+    ledger = Ledger((settings.ledger if settings is not None else None) or run / LEDGER_FILE)
+    try:
+        learned = ledger.learned(summary.session)
+    finally:
+        ledger.close()
+    return [x for x in learned if x.measurement.task == summary.task]
+
+
+def _measured(summary: Summary, learned: list[Learned], chosen: Architecture) -> list[str]:
     """What the run knows of this architecture, for the card."""
-    winner = next((winner for winner in summary.winners if winner.key == key), None)
-    if winner is None:
-        return [f"not among the best of the run {summary.run}"]
-    score = f"{summary.metric} {winner.score:.4g} {summary.unit}".rstrip()
-    return [
-        f"{score} on {summary.task}, used for the search: expect less on new data",
-        f"found at evaluation {winner.evaluation} of {summary.counted} in {summary.run}",
-        *(f"agrees with a supported principle: {sentence}" for sentence in winner.principles),
+    from vitruvius.generator.export.card import with_interval
+
+    known = [x for x in learned if x.measurement.id == chosen.id and x.measurement.score is not None]
+    if not known:
+        return [f"not measured in {summary.run}"]
+    m = known[-1].measurement  # of several fidelities the last, which is the longest
+    known = [
+        x for x in known if (x.measurement.evaluator, x.measurement.fidelity) == (m.evaluator, m.fidelity)
     ]
+    counted = [x for x in learned if x.counted]
+    first = next((number for number, x in enumerate(counted, start=1) if x.measurement.id == m.id), None)
+    scores = tuple(float(x.measurement.score or 0.0) for x in known)
+    told = f"{scores[0]:.4g}" if len(scores) == 1 else f"{with_interval(scores)} over {len(scores)} seeds"
+    took = f"{m.seconds:.0f} s" if m.seconds else ""
+    how = [m.fidelity, f"seed {m.seed}", took, f"on {m.device}" if m.device else ""]
+    return [
+        f"{summary.metric} {told} {summary.unit}".rstrip()
+        + f" on {summary.task}, used for the search: expect less on new data",
+        ", ".join(part for part in how if part) + f", measured by {m.evaluator}",
+        *([f"found at evaluation {first} of {len(counted)} in {summary.run}"] if first else []),
+    ]
+
+
+def _principles(summary: Summary, key: str) -> tuple[str, ...]:
+    """Supported principles that this architecture agrees with."""
+    return next((winner.principles for winner in summary.winners if winner.key == key), ())
+
+
+def _rival(settings: Settings | None, summary: Summary, learned: list[Learned]) -> Rival | None:
+    """What random search found at equal cost: looked up again, or else among what the run drew uniformly."""
+    from vitruvius.agents.baselines import random_search
+    from vitruvius.config import build_task
+    from vitruvius.generator.export import Rival
+
+    if settings is not None and settings.evaluator == "table":
+        curve = random_search(build_task(settings), summary.counted, settings.options.seed)
+        last = curve.incumbents[-1] if curve.keys else None
+        if last is None:
+            return None
+        return Rival(key=curve.keys[last], what=f"the best of random search at {summary.counted} evaluations")
+    drawn = [x.measurement for x in learned if x.counted and x.share in UNIFORM]
+    scored = [(m.score, m.key) for m in drawn if m.score is not None]
+    if not scored:
+        return None
+    _, key = max(scored) if summary.maximize else min(scored)
+    return Rival(key=key, what=f"the best of {len(drawn)} uniform draws in the same run")

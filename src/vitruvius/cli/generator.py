@@ -22,8 +22,8 @@ _Seed = Annotated[int, typer.Option(min=0, help="Seed of the model's training.")
 
 @app.command()
 def train(space: _Space, seed: _Seed = 0) -> None:
-    """Train the VQ-VAE and the code language model of a space, unless they are there already."""
-    model = _model(space, seed)
+    """Train the VQ-VAE and the code language model of a space, unless they are there, and judge them."""
+    model = _judged(_model(space, seed))
     held, whole, language = (model.card[name] for name in ("held_out", "codec", "language_model"))
     typer.echo(f"folder           {model.folder}")
     typer.echo(
@@ -34,6 +34,12 @@ def train(space: _Space, seed: _Seed = 0) -> None:
     ideal = language.get("ideal_nats")
     typer.echo(
         f"language model   {language['nats']} nats an architecture" + (f", ideal {ideal}" if ideal else "")
+    )
+    figures = model.card["figures"]
+    (drawn,), perfect = figures["engines"].values(), figures["ceilings"]
+    typer.echo(
+        f"{figures['draws']:,} draws     {_percent(drawn['strict'])} valid as they stand, "
+        f"{_percent(drawn['unique'])} of these distinct (by chance {_percent(perfect['unique'])})"
     )
 
 
@@ -67,13 +73,10 @@ def score(
     from vitruvius.generator.scoring import find_model
     from vitruvius.generator.scoring import score as figures_of
 
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
-
     found = figures_of(
-        find_model(model, codec=codec, seed=seed, progress=say),
+        find_model(model, codec=codec, seed=seed, progress=_say),
         engine or ["transformers", "ngram", "uniform"],
-        draws=draws, temperature=temperature, masks=masks, seed=draw_seed, progress=say,
+        draws=draws, temperature=temperature, masks=masks, seed=draw_seed, progress=_say,
     )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(found, indent=2))
@@ -157,4 +160,18 @@ def _model(space: str, seed: int) -> CodeModel:
     from vitruvius.generator.library import load_or_train
     from vitruvius.generator.space import get_space
 
-    return load_or_train(get_space(space), seed=seed, progress=lambda line: typer.echo(line, err=True))
+    return load_or_train(get_space(space), seed=seed, progress=_say)
+
+
+def _judged(model: CodeModel) -> CodeModel:
+    """The same with all figures in its card, drawn now where it has none."""
+    from vitruvius.generator.library import add_to_card
+    from vitruvius.generator.scoring import score as figures_of
+
+    if "figures" in model.card:
+        return model
+    return add_to_card(model, figures=figures_of(model, ["transformers"], progress=_say))
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

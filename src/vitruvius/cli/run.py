@@ -5,43 +5,44 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from vitruvius.cli import run_options as options
 
 if TYPE_CHECKING:
     from vitruvius.config import Settings
 
 
 def run(
-    config: Annotated[
-        Path | None, typer.Argument(help="Settings file (TOML); everything has a default.")
-    ] = None,
-    folder: Annotated[
-        Path | None, typer.Option("--run", help="Run folder; by default one under runs/.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="What is searched: SPACE/DATASET.")] = None,
-    evaluations: Annotated[int | None, typer.Option(help="Budget: evaluations of the target.")] = None,
-    reasoner: Annotated[
-        str | None, typer.Option(help="statistics, none, openai:MODEL, vllm:PATH-OR-NAME, both:MODEL.")
-    ] = None,
-    proposer: Annotated[
-        str | None, typer.Option(help="auto, vllm, vllm-server, transformers, ngram, uniform.")
-    ] = None,
-    proposer_url: Annotated[str | None, typer.Option(help="Address of the server, for vllm-server.")] = None,
-    seed: Annotated[int | None, typer.Option(help="All randomness comes from here.")] = None,
-    table: Annotated[str | None, typer.Option(help="Benchmark table: Parquet file or folder.")] = None,
-    evaluator: Annotated[str | None, typer.Option(help="table (look up) or train.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="What `--evaluator train` trains on.")] = None,
-    source: Annotated[
-        list[str] | None, typer.Option(help="Source task; repeat it. `auto` or `none` as the only one.")
-    ] = None,
-    templates: Annotated[str | None, typer.Option(help="Folder with prompt templates of your own.")] = None,
-    ledger: Annotated[str | None, typer.Option(help="SQLAlchemy URL of a shared ledger.")] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other setting: NAME=VALUE; repeat it.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Only the summary at the end.")] = False,
+    config: options.Config = None,
+    folder: options.Folder = None,
+    task: options.Task = None,
+    evaluations: options.Evaluations = None,
+    reasoner: options.Reasoner = None,
+    proposer: options.Proposer = None,
+    proposer_url: options.ProposerUrl = None,
+    seed: options.Seed = None,
+    table: options.Table = None,
+    evaluator: options.Evaluator = None,
+    workers: options.Workers = None,
+    address: options.Address = None,
+    gpus: options.Gpus = None,
+    score: options.Score = None,
+    latency: options.Latency = None,
+    asynchronous: options.Asynchronous = None,
+    dataset: options.Dataset = None,
+    recipe: options.Recipe = None,
+    device: options.Device = None,
+    halving: options.Halving = None,
+    where: options.Where = None,
+    objectives: options.Objectives = None,
+    source: options.Source = None,
+    templates: options.Templates = None,
+    ledger: options.Ledger = None,
+    setting: options.Set = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Search a task: learn principles from source tasks, generate, measure, and learn from it.
 
@@ -51,10 +52,13 @@ def run(
     overrides: dict[str, Any] = {
         "task": task, "evaluations": evaluations, "reasoner": reasoner, "proposer": proposer,
         "proposer_url": proposer_url, "seed": seed, "table": table, "evaluator": evaluator,
-        "dataset": dataset, "templates": templates, "ledger": ledger, "sources": _sources(source),
+        "where": where, "objectives": objectives, "workers": workers, "address": address, "gpus": gpus,
+        "score": score, "latency": latency, "asynchronous": asynchronous,
+        "dataset": dataset, "recipe": recipe, "device": device, "halving": halving,
+        "templates": templates, "ledger": ledger, "sources": _sources(source),
         **_pairs(setting or []),
     }  # fmt: skip
-    settings, where = _find(config, folder, overrides)
+    settings, place = _find(config, folder, overrides)
     started = time.monotonic()
 
     def progress(line: str) -> None:
@@ -62,9 +66,9 @@ def run(
             typer.echo(f"{time.monotonic() - started:6.1f} s  {line}")
 
     try:
-        _search(settings, where, progress)
+        _search(settings, place, progress)
     except KeyboardInterrupt:
-        typer.echo(f"\nStopped. Nothing measured is lost: `vitruvius run --run {where}` goes on.", err=True)
+        typer.echo(f"\nStopped. Nothing measured is lost: `vitruvius run --run {place}` goes on.", err=True)
         raise SystemExit(130) from None
 
 
@@ -101,7 +105,8 @@ def _find(config: Path | None, folder: Path | None, overrides: dict[str, Any]) -
 
 def _search(settings: Settings, where: Path, progress: Any) -> None:
     from vitruvius.cli.show import print_summary
-    from vitruvius.config import build_session
+    from vitruvius.config import build_session, build_train
+    from vitruvius.promotion import promote_best, promotion_lines
     from vitruvius.summary import summarise_session
 
     with build_session(settings, where, progress) as session:
@@ -109,4 +114,9 @@ def _search(settings: Settings, where: Path, progress: Any) -> None:
         session.compare(settings.evaluations)
         # Here, where the ledger is open: its password, if it has one, stands in no file.
         summary = summarise_session(session.ledger, session.id, run=str(where))
+        factor = settings.train.halving if settings.evaluator == "train" else None
+        rungs = promote_best(session.journal, build_train(settings), factor, progress) if factor else []
+        lines = list(promotion_lines(rungs, session.task.metric))
     print_summary(summary)
+    for line in lines:
+        typer.echo(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,7 +46,7 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
         from rich.console import Console
 
         console = Console(highlight=False)
-    for part in (_best, _curve, _principles, _pruning, _costs, _next):
+    for part in (_best, _front, _curve, _sources, _principles, _pruning, _costs, _next):
         part(summary, console)
 
 
@@ -65,6 +66,8 @@ def _best(summary: Summary, console: Console) -> None:
         _line(console, f"not finished{again}")
     budget = f" of {summary.planned}" if summary.planned else ""
     _line(console, f"evaluations: {summary.counted}{budget} counted, {summary.paid} paid")
+    if summary.constraint:
+        _line(console, f"constraint: {summary.constraint}")
     if summary.failures:
         told = ", ".join(f"{n} {status}" for status, n in summary.failures.items())
         _line(console, f"without a score: {told}")
@@ -86,20 +89,52 @@ def _best(summary: Summary, console: Console) -> None:
         _line(console, f"{place}. {number(winner.score)}  {winner.key}")
 
 
+def _front(summary: Summary, console: Console) -> None:
+    if not summary.front:
+        return
+    from vitruvius.agents.aims import unit
+
+    names = list(summary.front[0].costs)
+    _title(
+        console,
+        f"Pareto front: {len(summary.front)} of {summary.counted} that nothing measured beats in everything",
+    )
+    heads = [summary.metric, *(f"{name}, {unit(name)}" for name in names), "evaluation"]
+    rows = [
+        [number(one.score), *(number(one.costs[name]) for name in names), str(one.evaluation)]
+        for one in summary.front
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for row, key in zip([heads, *rows], ["architecture", *(one.key for one in summary.front)], strict=True):
+        cells = "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        _line(console, f"{cells}  {key}")
+    _marks(
+        console,
+        "Hypervolume after so many evaluations, 1 for the best score at the lowest cost",
+        summary.volumes,
+    )
+
+
 def _curve(summary: Summary, console: Console) -> None:
     if not summary.curve:
         return
-    n = len(summary.curve)
+    curves = {"vitruvius": summary.curve, **summary.baselines}
+    _marks(console, f"Best {summary.metric} after so many evaluations", curves)
+    if not summary.baselines:
+        _line(console, "no other method was run beside it: `benchmarks/search.py` compares at equal budget")
+
+
+def _marks(console: Console, title: str, curves: Mapping[str, Sequence[float | None]]) -> None:
+    """A table of curves after some of the evaluations of the first."""
+    n = len(next(iter(curves.values())))
     marks = sorted({max(1, round(n * k / MILESTONES)) for k in range(1, MILESTONES + 1)})
-    _title(console, f"Best {summary.metric} after so many evaluations")
+    _title(console, title)
     rows = {"": [str(mark) for mark in marks]}
-    for name, curve in {"vitruvius": summary.curve, **summary.baselines}.items():
+    for name, curve in curves.items():
         rows[name] = [number(curve[mark - 1]) if mark <= len(curve) else "" for mark in marks]
     width = max(len(cell) for row in rows.values() for cell in row) + 2
     for name, row in rows.items():
         _line(console, f"{name:24}" + "".join(f"{cell:>{width}}" for cell in row))
-    if not summary.baselines:
-        _line(console, "no other method was run beside it: `benchmarks/search.py` compares at equal budget")
 
 
 _WHY_NOT = {
@@ -108,6 +143,13 @@ _WHY_NOT = {
     "refuted": "fresh evidence excludes a useful effect in the direction claimed",
 }
 """Why principles of a status steer nothing."""
+
+
+def _sources(summary: Summary, console: Console) -> None:
+    if summary.believed:
+        _title(console, "Sources, as far as the target followed them at the end")
+    for line in summary.believed:
+        _line(console, line)
 
 
 def _principles(summary: Summary, console: Console) -> None:
@@ -172,6 +214,8 @@ def _next(summary: Summary, console: Console) -> None:
             console,
             f"vitruvius export {summary.run}     the best architecture as a PyTorch module, with a card",
         )
+        if summary.front:
+            _line(console, f"vitruvius export {summary.run} --architecture KEY     another of the front")
     _line(console, f'vitruvius principles search "which operations help?" --run {summary.run}')
 
 

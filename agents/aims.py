@@ -1,0 +1,250 @@
+"""What a session is asked for beside a good score: a constraint, and costs that should be small too.
+
+Costs are looked up or computed before anything is measured, and never count as an evaluation. Both speak of
+the member that is measured for a class of equal architectures: its key is what a user takes away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitruvius.agents.options import Options
+from vitruvius.agents.pareto import spread_budgets
+from vitruvius.errors import SettingsError, unknown_name
+from vitruvius.generator.evaluation.task import Task
+from vitruvius.generator.space import Choices
+from vitruvius.knowledge.conditions import Bound
+from vitruvius.knowledge.population import Mask, Population
+from vitruvius.knowledge.predicate import Not, Predicate
+from vitruvius.knowledge.steering import all_rows
+from vitruvius.knowledge.wording import decimal
+
+MOST_COSTS = 3
+"""Objectives beside the score: with more, nearly everything that is measured is on the front."""
+
+
+@dataclass(frozen=True)
+class Feasible:
+    """The part of a task's space that a constraint allows; it is never left.
+
+    Attributes:
+        task: The task.
+        predicate: The constraint.
+    """
+
+    task: Task
+    predicate: Predicate
+
+    @cached_property
+    def everywhere(self) -> Mask:
+        """Which of `steering.all_rows(space)` the constraint allows: (N,)."""
+        rows = all_rows(self.task.space)
+        return self.predicate.holds(Population(self.task.space, rows, self.task.bench.costs))
+
+    @property
+    def share(self) -> float:
+        """Feasible share of the space: exact where it can be enumerated, else of a large sample."""
+        return float(self.everywhere.mean())
+
+    def allows(self, rows: Choices) -> Mask:
+        """Which rows (n, D) may be measured: the constraint holds for what is measured for them: (n,)."""
+        stands = _measured_for(self.task, rows)
+        return self.predicate.holds(Population(self.task.space, stands, self.task.bench.costs))
+
+    def sample(self, n: int, rng: np.random.Generator) -> Choices:
+        """Draw up to n rows that may be measured, uniformly and independently: (m, D)."""
+        space = self.task.space
+        if space.size is not None:
+            rows = all_rows(space)[self.everywhere]
+            drawn = rows[rng.integers(len(rows), size=n)]
+            return drawn[self.allows(drawn)]
+        drawn = space.sample(min(int(n / self.share) + 1, 200_000), rng)
+        return drawn[self.allows(drawn)][:n]
+
+    def describe(self) -> str:
+        """The constraint and what it leaves, as a line."""
+        size = self.task.space.size
+        count = (
+            f"{int(self.everywhere.sum()):,} of {size:,}" if size is not None else f"about {self.share:.2%}"
+        )
+        share = f" ({self.share:.2%})" if size is not None else ""
+        return f"{self.predicate.text()}: {count} architectures are feasible{share}"
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """Costs that should be small, beside the score.
+
+    Attributes:
+        task: The task.
+        names: "params", "flops" or "latency[DEVICE]".
+        allowed: Which of `steering.all_rows(space)` may be measured, None for all.
+    """
+
+    task: Task
+    names: tuple[str, ...]
+    allowed: Mask | None = field(default=None, repr=False)
+
+    def of(self, rows: Choices) -> NDArray[np.float64]:
+        """Costs of what is measured for rows (n, D); infinite where one is not known: (n, d)."""
+        costs = self.task.bench.costs(_measured_for(self.task, rows))
+        return np.nan_to_num(np.stack([costs[name] for name in self.names], axis=1), nan=np.inf)
+
+    @cached_property
+    def range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lowest and highest cost in the space, or in its feasible part: (d,) each."""
+        rows = all_rows(self.task.space)
+        costs = self.task.bench.costs(rows if self.allowed is None else rows[self.allowed])
+        columns = [costs[name][np.isfinite(costs[name])] for name in self.names]
+        return np.array([c.min() for c in columns]), np.array([c.max() for c in columns])
+
+    @cached_property
+    def budgets(self) -> NDArray[np.float64]:
+        """Budgets, spread evenly over the range of the costs: (b, d)."""
+        return spread_budgets(*self.range)
+
+
+@dataclass(frozen=True, slots=True)
+class Aims:
+    """What a session is asked for beside a good score; by default nothing.
+
+    Attributes:
+        feasible: The part of the space that it may not leave; None for all of it.
+        objectives: Costs that should be small as well; None for the score alone.
+    """
+
+    feasible: Feasible | None = None
+    objectives: Objectives | None = None
+
+    @property
+    def everywhere(self) -> str:
+        """What uniform draws are drawn from, in words."""
+        return "the whole space" if self.feasible is None else "all that the constraint allows"
+
+    @property
+    def whole(self) -> str:
+        """What a restriction cuts from, in words; empty for the space."""
+        return "" if self.feasible is None else f"what {self.feasible.predicate.text()} allows"
+
+    @property
+    def mask(self) -> Mask | None:
+        """Which of `steering.all_rows(space)` may be measured, None for all."""
+        return None if self.feasible is None else self.feasible.everywhere
+
+    def on(self, source: Task) -> Feasible | None:
+        """The same constraint on a source task; None where it cannot be asked there."""
+        if self.feasible is None or source.space.name != self.feasible.task.space.name:
+            return None
+        one = source.bench.costs(source.space.sample(1, np.random.default_rng(0)))
+        return (
+            Feasible(source, self.feasible.predicate)
+            if self.feasible.predicate.fits(source.space, one)
+            else None
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """As plain data, for the ledger; empty where nothing is asked for."""
+        found: dict[str, Any] = {}
+        if self.feasible is not None:
+            found |= {"where": self.feasible.predicate.text(), "feasible": self.feasible.describe()}
+        if self.objectives is not None:
+            low, high = self.objectives.range
+            found |= {"objectives": self.objectives.names, "lowest": low, "highest": high}
+        return found
+
+    def describe(self) -> list[str]:
+        """Lines for the plan."""
+        lines: list[str] = []
+        if self.feasible is not None:
+            lines.append(f"constraint {self.feasible.describe()}")
+        if self.objectives is not None:
+            parts = zip(self.objectives.names, *self.objectives.range, strict=True)
+            told = ", ".join(f"{name} ({low:.4g} to {high:.4g} {unit(name)})" for name, low, high in parts)
+            lines.append(
+                f"objectives the score, and small {told}; principles speak of the score: none prunes"
+            )
+        return lines
+
+
+def read_aims(task: Task, options: Options) -> Aims:
+    """The constraint and the objectives of the settings, checked against the task.
+
+    Raises:
+        SettingsError: The constraint is empty, nothing is feasible, or there are too many objectives.
+        InvalidPredicateError: The constraint cannot be read.
+        UnknownNameError: A cost that is not known before measuring, or what the space does not have.
+    """
+    feasible = None if options.where is None else _feasible(task, options.where)
+    if not options.objectives:
+        return Aims(feasible)
+    names = tuple(dict.fromkeys(name.strip() for name in options.objectives))
+    if len(names) > MOST_COSTS:
+        raise SettingsError(
+            f"{len(names)} objectives beside the score are too many: name at most {MOST_COSTS}, and bound "
+            "the others with `where`."
+        )
+    known = _known_costs(task)
+    for name in names:
+        if name not in known:
+            raise unknown_name(f"cost of {task.name} to be an objective", name, known)
+    return Aims(feasible, Objectives(task, names, None if feasible is None else feasible.everywhere))
+
+
+def unit(cost: str) -> str:
+    """Unit of a cost."""
+    return "ms" if cost.startswith("latency") else "M"
+
+
+def _feasible(task: Task, where: str) -> Feasible:
+    if not where.strip():
+        raise SettingsError(
+            "The constraint `where` is empty: write for example params < 1.0M, or leave it out."
+        )
+    feasible = Feasible(task, Predicate.parse(where).check(task.space, _known_costs(task)))
+    predicate = feasible.predicate
+    if not feasible.everywhere.any():
+        size = task.space.size
+        looked = (
+            f"none of its {size:,}" if size is not None else f"none of {len(feasible.everywhere):,} drawn"
+        )
+        raise SettingsError(
+            f"No architecture of {task.space.name} satisfies {predicate.text()} ({looked})"
+            f"{_ranges(task, predicate)}: loosen the constraint."
+        )
+    return feasible
+
+
+def _known_costs(task: Task) -> set[str]:
+    """Names of the costs that are known before measuring, for at least one architecture."""
+    costs = task.bench.costs(all_rows(task.space)[:2000])
+    return {name for name, values in costs.items() if np.isfinite(values).any()}
+
+
+def _bounds(predicate: Predicate) -> list[Bound]:
+    """The bounds of costs in a predicate."""
+    if isinstance(predicate, Bound):
+        return [predicate]
+    parts = [*getattr(predicate, "parts", ()), *([predicate.part] if isinstance(predicate, Not) else [])]
+    return [bound for part in parts for bound in _bounds(part)]
+
+
+def _ranges(task: Task, predicate: Predicate) -> str:
+    """Between what the bounded costs lie in the space, as a part of a sentence."""
+    names = dict.fromkeys(bound.cost for bound in _bounds(predicate))
+    costs = task.bench.costs(all_rows(task.space))
+    told = [
+        f"{name} goes from {decimal(round(float(np.nanmin(costs[name])), 4))} "
+        f"to {decimal(round(float(np.nanmax(costs[name])), 4))} {unit(name)}"
+        for name in names
+    ]
+    return f"; {', '.join(told)}" if told else ""
+
+
+def _measured_for(task: Task, rows: Choices) -> Choices:
+    """The member that is measured for the class of each row: (n, D)."""
+    return task.space.rows(task.bench.representative(one) for one in task.space.architectures(rows))

@@ -1,0 +1,235 @@
+"""Trade-offs between a score that should be large and costs that should be small.
+
+The hypervolume of what was measured is the best score that each budget buys, above the worst score, summed
+over all budgets. So its expected growth by a candidate whose costs are known is an ordinary expected
+improvement, over the best that is within a budget, averaged over the budgets that pay for the candidate:
+
+    growth(x) = mean over budgets b of  [cost(x) <= b]  E[ max(score(x) - best(b), 0) ]
+
+which needs a model of the score alone (Emmerich, Giannakoglou and Naujoks, 2006, with certain costs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+from scipy.stats import qmc
+from threadpoolctl import threadpool_limits
+
+from vitruvius.agents.features import Features, distances, extract
+from vitruvius.agents.selection import MEMORY, Selection, normal_scores
+from vitruvius.agents.surrogate import GaussianProcess, prior_weights
+from vitruvius.generator.space import Choices, SearchSpace
+
+Array = NDArray[np.float64]
+
+BUDGETS = 512
+"""Budgets that growth is averaged over where there is one cost; twice as many where there are more."""
+_CHANCES = ndtri((np.arange(24) + 0.5) / 24.0)
+"""Normal quantiles in the middle of equally likely parts: what an expectation is averaged over."""
+
+
+def nondominated(scores: Array, costs: Array) -> NDArray[np.bool_]:
+    """The Pareto front: where nothing else scores as high at no higher cost; of equals the first: (n,).
+
+    Args:
+        scores: (n,) larger is better.
+        costs: (n, d) smaller is better.
+    """
+    kept: list[int] = []
+    for i in np.lexsort((*costs.T[::-1], -scores)).tolist():
+        if not (costs[kept] <= costs[i]).all(axis=1).any():
+            kept.append(i)
+    front = np.zeros(len(scores), dtype=np.bool_)
+    front[kept] = True
+    return front
+
+
+def hypervolume(scores: Array, costs: Array, worst_score: float, worst_costs: Array) -> float:
+    """The volume between a point that is worst in everything and the front, exactly.
+
+    Args:
+        scores: (n,) larger is better.
+        costs: (n, d) smaller is better.
+        worst_score: What scores count above.
+        worst_costs: (d,) what costs count below.
+    """
+    inside = (scores > worst_score) & (costs < worst_costs).all(axis=1)
+    inside[inside] = nondominated(scores[inside], costs[inside])
+    return _volume(scores[inside] - worst_score, costs[inside], worst_costs)
+
+
+def _volume(gains: Array, costs: Array, worst: Array) -> float:
+    """Sum over slices of the last cost; without costs, the largest gain."""
+    if not costs.shape[1]:
+        return float(gains.max(initial=0.0))
+    last = costs[:, -1]
+    edges = np.append(np.unique(last), worst[-1])
+    return sum(
+        (right - left) * _volume(gains[last <= left], costs[last <= left, :-1], worst[:-1])
+        for left, right in pairwise(edges.tolist())
+    )
+
+
+def spread_budgets(lowest: Array, highest: Array) -> Array:
+    """Budgets spread evenly between the lowest and the highest costs (d,): (b, d), in a fixed order."""
+    if len(lowest) == 1:
+        return np.linspace(lowest, highest, BUDGETS)
+    even = qmc.Sobol(len(lowest), scramble=False).random(2 * BUDGETS)
+    return lowest + even * (highest - lowest)
+
+
+def best_within(scores: Array, costs: Array, budgets: Array) -> Array:
+    """Best score that each budget (b, d) buys; the lowest of all where it buys nothing: (b,)."""
+    front = nondominated(scores, costs)
+    bought = (costs[front][:, None, :] <= budgets[None]).all(axis=2)
+    return np.where(bought, scores[front][:, None], scores.min()).max(axis=0)
+
+
+@dataclass(frozen=True, slots=True)
+class FrontSelector:
+    """Chooses what to measure next where the front should grow.
+
+    Attributes:
+        space: The search space.
+        names: Name of each cost, for the reasons given.
+        budgets: (b, d) budgets that growth is averaged over.
+        seed: Breaks ties, together with the seed of each choice.
+    """
+
+    space: SearchSpace
+    names: Sequence[str]
+    budgets: Array
+    seed: int = 0
+
+    def choose(
+        self,
+        measured: Choices,
+        scores: Array,
+        costs: Array,
+        pool: Choices,
+        pool_costs: Array,
+        k: int,
+        seed: int,
+    ) -> Selection:
+        """Choose k of the pool, one by one, each time believing what was predicted of those before.
+
+        Args:
+            measured: (n, D) rows that have a score.
+            scores: (n,) their scores, larger is better.
+            costs: (n, d) their costs.
+            pool: (m, D) candidates.
+            pool_costs: (m, d) their costs, known without measuring.
+            k: How many to choose.
+            seed: Breaks ties; the same arguments give the same choice.
+
+        Returns:
+            min(k, m) different positions in the pool, the largest expected growth first.
+        """
+        rng = np.random.default_rng([self.seed, seed])
+        k = min(k, len(pool))
+        if k <= 0 or not len(scores):
+            rows = rng.permutation(len(pool))[:k].tolist()
+            return Selection(
+                rows, ["drawn at random: nothing is measured yet"] * k, np.full(k, 0.5), np.ones(k)
+            )
+        kept = _remembered(scores, costs, rng)
+        both = extract(self.space, np.concatenate([measured[kept], pool]))
+        known, candidates = both.take(slice(None, len(kept))), both.take(slice(len(kept), None))
+        best = best_within(scores, costs, self.budgets)
+        pays: NDArray[np.bool_] = np.asarray((pool_costs[:, None, :] <= self.budgets[None]).all(axis=2))
+        # Small matrices: more threads are slower, and round differently.
+        with threadpool_limits(1, user_api="blas"):
+            picked = _believe(known, candidates, scores[kept], best, pays, k, rng)
+        rows, means, deviations = zip(*picked, strict=True)
+        reasons = [self._reason(*each, len(kept), pool_costs[each[0]]) for each in picked]
+        return Selection(list(rows), reasons, ndtr(np.array(means)), np.array(deviations))
+
+    def _reason(self, _row: int, mean: float, std: float, n: int, costs: Array) -> str:
+        low, middle, high = (float(ndtr(mean + z * std)) for z in (-1.0, 0.0, 1.0))
+        price = ", ".join(f"{name} {cost:.4g}" for name, cost in zip(self.names, costs, strict=True))
+        return (
+            f"largest expected growth of the front: {price}, predicted above {middle:.0%} of {n} measured "
+            f"({low:.0%} to {high:.0%})"
+        )
+
+
+def _believe(
+    known: Features,
+    candidates: Features,
+    scores: Array,
+    best: Array,
+    pays: NDArray[np.bool_],
+    k: int,
+    rng: np.random.Generator,
+) -> list[tuple[int, float, float]]:
+    """Position, predicted mean and deviation of k candidates, each believed before the next is chosen."""
+    targets = normal_scores(scores)
+    units = _Units(targets, scores)
+    across = distances(known, candidates)
+    prior = prior_weights(across.mean(axis=(1, 2)), known.choices.shape[1])
+    process = GaussianProcess.fit(distances(known, known), targets, prior)
+    white = process.whiten(process.covariance(across))
+    mean = process.whiten(targets[:, None])[:, 0] @ white
+    variance = np.maximum(2.0 - (white * white).sum(axis=0), 1e-9)
+    ties, free = rng.permutation(len(pays)), np.ones(len(pays), dtype=np.bool_)
+    picked: list[tuple[int, float, float]] = []
+    for _ in range(k):
+        std = np.sqrt(process.scale * variance)
+        values = units.back(mean[:, None] + std[:, None] * _CHANCES)
+        growth = np.where(free, _growth(values, best, pays), -1.0)
+        row = int(ties[np.argmax(growth[ties])])
+        picked.append((row, float(mean[row]), float(std[row])))
+        free[row] = False
+        best = np.where(pays[row], np.maximum(best, units.back(mean[row])), best)
+        column = process.covariance(distances(candidates.take(np.array([row])), candidates))[0]
+        share = (column - white[:, row] @ white) / np.sqrt(variance[row] + process.noise)
+        white = np.concatenate([white, share[None]])
+        variance = np.maximum(variance - share * share, 1e-9)
+    return picked
+
+
+class _Units:
+    """From normal scores back to scores: linear between what was measured, and beyond the best.
+
+    The front is judged in the units of the score: at its top an even step in rank is worth little.
+    """
+
+    def __init__(self, targets: Array, scores: Array) -> None:
+        self._at, first = np.unique(targets, return_index=True)
+        self._scores = scores[first]
+        half = len(self._at) // 2
+        rise = self._at[-1] - self._at[half - 1] if half else 0.0
+        self._slope = (self._scores[-1] - self._scores[half - 1]) / rise if half else 1.0
+
+    def back(self, predicted: Array | float) -> Array:
+        beyond = np.maximum(np.asarray(predicted) - self._at[-1], 0.0)
+        return np.interp(predicted, self._at, self._scores) + self._slope * beyond
+
+
+def _growth(values: Array, best: Array, pays: NDArray[np.bool_]) -> Array:
+    """Expected growth of the hypervolume, up to a constant factor: (m,).
+
+    Args:
+        values: (m, q) equally likely scores of each candidate.
+        best: (b,) best score that each budget buys.
+        pays: (m, b) which budgets pay for which candidate.
+    """
+    growth = np.zeros(len(values))
+    for level in np.unique(best):
+        growth += pays[:, best == level].sum(axis=1) * np.maximum(values - level, 0.0).mean(axis=1)
+    return growth
+
+
+def _remembered(scores: Array, costs: Array, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Positions of what the surrogate is fitted to, in order: the front, and of the others some at random."""
+    if len(scores) <= MEMORY:
+        return np.arange(len(scores))
+    first = np.flatnonzero(nondominated(scores, costs))
+    others = rng.permutation(np.setdiff1d(np.arange(len(scores)), first))
+    return np.sort(np.concatenate([first, others])[:MEMORY])

@@ -1,0 +1,93 @@
+"""What the measurements of a source task say of any architecture of its space: a Gaussian process.
+
+Its predictions are normal scores of the source's ranks, so that tasks in different units can be compared.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from threadpoolctl import threadpool_limits
+
+from vitruvius.agents.features import Features, distances, extract
+from vitruvius.agents.selection import normal_scores
+from vitruvius.agents.surrogate import GaussianProcess, prior_weights
+from vitruvius.generator.space import Choices
+from vitruvius.knowledge.observations import Observations
+
+Array = NDArray[np.float64]
+
+MEMORY = 1000
+"""Most measurements of a source that its model keeps: the better half of these, the others at random."""
+FITTED = 300
+"""Most measurements that the length scales are learned from."""
+_PART = 1000  # architectures predicted at a time
+
+
+class SourceModel:
+    """Predicts normal scores of one source task.
+
+    Attributes:
+        name: For people.
+        measured: How many measurements it was made from.
+    """
+
+    def __init__(self, observed: Observations, seed: int = 0) -> None:
+        """Fit to everything that was measured on the source, what is held back from reasoners included.
+
+        Args:
+            observed: Measurements of a source in the target's space, at least one.
+            seed: Chooses what is kept, where much was measured.
+        """
+        self.name = f"source {observed.task}"
+        self.measured = len(observed)
+        self._space = observed.space
+        rng = np.random.default_rng(seed)
+        targets = normal_scores(observed.scores)
+        kept = _kept(observed.scores, rng)
+        self._rows, targets = observed.choices[kept], targets[kept]
+        known = extract(self._space, self._rows)
+        with threadpool_limits(1, user_api="blas"):  # rounds the same everywhere
+            few = rng.permutation(len(kept))[:FITTED]
+            apart = distances(known.take(few), known.take(few))
+            prior = prior_weights(apart.mean(axis=(1, 2)), self._rows.shape[1])
+            self._process = GaussianProcess.fit(apart, targets[few], prior)
+            covariance = self._process.covariance(distances(known, known))
+            factor = cho_factor(covariance + self._process.noise * np.eye(len(kept)), lower=True)
+            self._solved = cho_solve(factor, targets)
+
+    def predict(self, rows: Choices) -> Array:
+        """Predicted normal scores of rows (n, D): (n,); 0 is the source's median."""
+        found = np.empty(len(rows))
+        with threadpool_limits(1, user_api="blas"):
+            for start in range(0, len(rows), _PART):
+                part = slice(start, start + _PART)
+                both = extract(self._space, np.concatenate([self._rows, rows[part]]))
+                known, asked = compared(both, len(self._rows))
+                found[part] = self._solved @ self._process.covariance(distances(known, asked))
+        return found
+
+
+def _kept(scores: Array, rng: np.random.Generator) -> NDArray[np.intp]:
+    if len(scores) <= MEMORY:
+        return np.arange(len(scores))
+    order = np.argsort(-scores, kind="stable")
+    return np.sort(
+        np.concatenate([order[: MEMORY // 2], rng.permutation(order[MEMORY // 2 :])[: MEMORY // 2]])
+    )
+
+
+def compared(both: Features, n: int) -> tuple[Features, Features]:
+    """The first n and the others, with all patterns that none of the first has joined into one.
+
+    Distances between the two stay what they are, and take a fraction of the time.
+    """
+    known, asked = both.take(slice(None, n)), both.take(slice(n, None))
+    left: list[Array] = []
+    right: list[Array] = []
+    for ours, theirs in zip(known.histograms, asked.histograms, strict=True):
+        shared = ours.any(axis=0)
+        left.append(np.column_stack([ours[:, shared], np.zeros(len(ours))]))
+        right.append(np.column_stack([theirs[:, shared], theirs[:, ~shared].sum(axis=1)]))
+    return Features(known.choices, tuple(left)), Features(asked.choices, tuple(right))

@@ -1,0 +1,89 @@
+"""Methods compared in pairs over tasks and budgets: differences, intervals, tests held to one level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import wilcoxon
+
+Array = NDArray[np.float64]
+Regrets = Mapping[str, Mapping[str, Array]]
+"""Task -> method -> (seeds, evaluations) regret of the best so far; seeds in the same order for all."""
+
+RESAMPLES = 10_000
+UNIT_MARK = 50
+"""Regret is put into units of random search's mean regret after so many evaluations, task by task."""
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Adjusted p-values of a family (Holm, 1979): below a level they bound the chance of any false claim."""
+    order = np.argsort(values, kind="stable")
+    adjusted, highest = np.empty(len(values)), 0.0
+    for rank, position in enumerate(order):
+        highest = max(highest, min(1.0, (len(values) - rank) * values[position]))
+        adjusted[position] = highest
+    return [round(float(p), 5) for p in adjusted]
+
+
+def units(regrets: Regrets) -> dict[str, float]:
+    """What one unit of regret is on each task: random search's mean at `UNIT_MARK`; empty without it."""
+    found: dict[str, float] = {}
+    for task, methods in regrets.items():
+        if "random" not in methods or methods["random"].shape[1] < UNIT_MARK:
+            return {}
+        found[task] = float(methods["random"][:, UNIT_MARK - 1].mean())
+    return found
+
+
+def against(regrets: Regrets, ours: str, marks: Sequence[int]) -> dict[str, Any]:
+    """Compare one method with each other, task by task and on the average of all tasks.
+
+    Returns:
+        Other method -> "tasks" -> task -> mark -> [mean of ours minus theirs, low, high, Holm-adjusted p of
+        Wilcoxon's signed-rank test over all tasks and marks of this pair]; and, where random search gives
+        the unit, "average" -> mark -> [mean over tasks of the difference in units, low, high].
+    """
+    found: dict[str, Any] = {}
+    scale = units(regrets)
+    for other in sorted({name for methods in regrets.values() for name in methods} - {ours}):
+        shared = [task for task, methods in regrets.items() if {ours, other} <= set(methods)]
+        apart = {task: _difference(regrets[task][ours], regrets[task][other]) for task in shared}
+        cells = [(task, mark) for task in shared for mark in marks if mark <= apart[task].shape[1]]
+        tested = holm([_signed_rank(apart[task][:, mark - 1]) for task, mark in cells])
+        rows: dict[str, dict[str, list[float]]] = {task: {} for task in shared}
+        for (task, mark), p in zip(cells, tested, strict=True):
+            rows[task][str(mark)] = [*_bootstrap(apart[task][:, mark - 1][:, None]), p]
+        found[other] = {"tasks": rows}
+        if scale:
+            found[other]["average"] = {
+                str(mark): _bootstrap(np.stack([apart[t][:, mark - 1] / scale[t] for t in shared], axis=1))
+                for mark in marks
+                if all(mark <= apart[t].shape[1] for t in shared)
+            }
+    return found
+
+
+def _difference(ours: Array, theirs: Array) -> Array:
+    width = min(ours.shape[1], theirs.shape[1])
+    return ours[:, :width] - theirs[:, :width]
+
+
+def _signed_rank(apart: Array) -> float:
+    """Two-sided p-value; 1 where all pairs are equal."""
+    if not apart.any():
+        return 1.0
+    result: Any = wilcoxon(apart, zero_method="zsplit")
+    return float(result.pvalue)
+
+
+def _bootstrap(values: Array) -> list[float]:
+    """[mean, low, high] of the mean over columns and rows; seeds are resampled column by column."""
+    rng = np.random.default_rng(0)
+    seeds, columns = values.shape
+    picks = rng.integers(seeds, size=(RESAMPLES, seeds, columns))
+    means = np.take_along_axis(values[None], picks, axis=1).mean(axis=(1, 2))
+    low, high = np.percentile(means, [2.5, 97.5])
+    return [round(float(x), 5) for x in (values.mean(), low, high)]

@@ -1,0 +1,76 @@
+"""Runs of a benchmark: in parallel processes, written down as they finish, never done twice."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+
+class Job(Protocol):
+    """One run."""
+
+    @property
+    def key(self) -> str:
+        """Equal exactly where the result is."""
+        ...
+
+
+J = TypeVar("J", bound=Job)
+
+
+def run_all(
+    jobs: Sequence[J], execute: Callable[[J], Mapping[str, Any]], workers: int, out: Path | None
+) -> dict[str, dict[str, Any]]:
+    """Results of all jobs by key: read from the file where it has them, run where it has not.
+
+    Args:
+        jobs: The runs.
+        execute: Runs one; a function of a module, so that other processes find it.
+        workers: Processes.
+        out: JSON lines of finished runs, appended to; None keeps nothing.
+    """
+    done = {result["key"]: result for result in _finished(out)}
+    left = list({job.key: job for job in jobs if job.key not in done}.values())
+    print(f"{len({job.key for job in jobs})} runs, {len(left)} of them to do", file=sys.stderr, flush=True)
+    for count, (job, result) in enumerate(_run(left, execute, workers), start=1):
+        done[job.key] = {"key": job.key, **result}
+        if out is not None:
+            _append(out, done[job.key])
+        print(f"[{count}/{len(left)}] {result.get('said', job.key)}", file=sys.stderr, flush=True)
+    return done
+
+
+def _run(
+    jobs: Sequence[J], execute: Callable[[J], Mapping[str, Any]], workers: int
+) -> Iterator[tuple[J, Mapping[str, Any]]]:
+    if workers == 1:
+        for job in jobs:
+            yield job, execute(job)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        running = {pool.submit(execute, job): job for job in jobs}
+        for future in as_completed(running):
+            yield running[future], future.result()
+
+
+def _append(out: Path, result: Mapping[str, Any]) -> None:
+    """Add a line, after ending one that was cut off by a kill."""
+    cut_off = out.exists() and not out.read_bytes().endswith(b"\n")
+    with out.open("a", encoding="utf-8") as file:
+        file.write(("\n" if cut_off else "") + json.dumps(result) + "\n")
+
+
+def _finished(out: Path | None) -> Iterator[dict[str, Any]]:
+    """Runs of the file; a line that was cut off by a kill is skipped."""
+    if out is None or not out.exists():
+        return
+    for line in out.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            continue

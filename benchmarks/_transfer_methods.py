@@ -1,0 +1,283 @@
+"""What `transfer.py` compares: ways to use measurements of source tasks on a target.
+
+Each takes the target, the sources with what was measured on them, a budget and a seed, and gives a curve. All
+see the same source measurements at the same seed: those that a session with this seed would draw.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from _ranking_ensemble import ranking_ensemble
+from numpy.typing import NDArray
+
+from vitruvius.agents.baselines import Curve, Purse, random_search
+from vitruvius.agents.candidates import draw_new, stream
+from vitruvius.generator.evaluation.task import Task
+from vitruvius.generator.space import Choices
+from vitruvius.knowledge.observations import Observations
+
+T = TypeVar("T")
+
+BEST = 50
+"""Best architectures of a source that counting and LAPT look at, as published; a fifth if fewer than 250."""
+LISTED = {"nasbench201": 2}
+"""Operations that LAPT leaves at each decision: at most 2 on NAS-Bench-201, at most 3 elsewhere."""
+EVOLUTION = {20: (5, 2), 50: (10, 5)}
+"""Population and tournament of LAPT's search by budget."""
+ADAPTATIONS = {20: (5, (10, 15)), 50: (15, (20, 30, 40))}
+"""How many of the best found LAPT shows, and after which evaluations, by budget."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured on a source.
+
+    Attributes:
+        task: The source; inverted ones have the direction of their metric turned.
+        rows: (n, D) uniform draws.
+        scores: (n,) larger is better.
+    """
+
+    task: Task
+    rows: Choices
+    scores: NDArray[np.float64]
+
+    @property
+    def order(self) -> NDArray[np.intp]:
+        """Best first."""
+        return np.argsort(-self.scores, kind="stable")
+
+    @property
+    def observations(self) -> Observations:
+        """As a session would have them."""
+        n, no = len(self.scores), np.zeros(len(self.scores), dtype=np.bool_)
+        return Observations(
+            self.task.space, self.task.name, self.task.label, self.rows, self.scores, ~no, no,
+            np.arange(n), np.sort(self.scores),
+        )  # fmt: skip
+
+
+def measure(sources: Sequence[Task], size: int, seed: int) -> list[Measured]:
+    """What a session with this seed measures on its sources."""
+    found: list[Measured] = []
+    for number, source in enumerate(sources, start=1):
+        rows = draw_new(source.space, size, set(), stream(seed, 0, 100 + number))
+        sample = [source.bench.representative(one) for one in source.space.architectures(rows)]
+        scores = {one.key: one.score for one in source.bench.measure(sample) if one.score is not None}
+        kept = [one for one in sample if one.key in scores]
+        values = source.better(np.array([scores[one.key] for one in kept], dtype=np.float64))
+        found.append(Measured(source, source.space.rows(kept), values))
+    return found
+
+
+def run_method(
+    name: str,
+    task: Task,
+    sources: Sequence[Task],
+    size: int,
+    evaluations: int,
+    seed: int,
+    options: Mapping[str, Any],
+) -> Curve:
+    """One run of a method: what it paid for on the target, in order."""
+    if name in SESSIONS:
+        chosen = {"seed": seed, "source_size": size, **options}
+        return _session(task, sources if name == "session" else (), evaluations, chosen)
+    return METHODS[name](task, measure(sources, size, seed), evaluations, seed)
+
+
+def _session(task: Task, sources: Sequence[Task], evaluations: int, options: Mapping[str, Any]) -> Curve:
+    from vitruvius.agents.session import Session  # loads torch: not for those who only run baselines
+
+    with Session(task, sources=sources, **options) as running:
+        running.run(evaluations)
+        curve = Curve(task.metric.maximize)
+        for one in running.curve():
+            curve.keys.append(one.key)
+            curve.ids.append(one.id)
+            curve.scores.append(one.score)
+    return curve
+
+
+def copy(task: Task, sources: Sequence[Measured], evaluations: int, seed: int) -> Curve:
+    """The best of the source in order; with several, the best of each in turn. Then uniform draws."""
+    return _in_order(task, _best_in_turn(sources), evaluations, seed)
+
+
+def counting(task: Task, sources: Sequence[Measured], evaluations: int, seed: int) -> Curve:
+    """First the most frequent choice of each decision among the best of the sources, then the next likely.
+
+    Architectures go by the product of their choices' frequencies (one added to each count), which the cell of
+    most frequent choices leads; what is no legal architecture is left out, and equal ones are measured once.
+    """
+    everything = task.space.enumerate()
+    likely = np.zeros(len(everything))
+    for column, often in enumerate(counts(sources)):
+        likely += np.log(often + 1.0)[everything[:, column]]
+    return _in_order(task, everything[np.argsort(-likely, kind="stable")], evaluations, seed)
+
+
+def warm_evolution(task: Task, sources: Sequence[Measured], evaluations: int, seed: int) -> Curve:
+    """Regularised evolution whose first population is the best of the sources; sizes as in LAPT."""
+    size, tournament = _by_budget(EVOLUTION, evaluations)
+    purse, rng = Purse(task, evaluations), np.random.default_rng(seed)
+    population = _begin(task, purse, _best_in_turn(sources)[:size])
+    while purse.open:
+        parent = _winner(population, tournament, rng)
+        near = task.space.neighbours(parent[None])
+        _age(task, purse, population, near[int(rng.integers(len(near)))], size)
+    return purse.curve
+
+
+def lapt(task: Task, sources: Sequence[Measured], evaluations: int, seed: int) -> Curve:
+    """LAPT (Zhou et al., AAAI 2025) without a leak and without a language model.
+
+    Its chain ends in a list of allowed operations for each decision; here the 2 or 3 most frequent ones among
+    the best of the source, which is what such a list amounts to. Evolution searches what is left. Adaptation
+    after the paper's evaluations: where the best has improved, the lists are counted again among the best
+    found; where it has not, the choice that was counted least makes room for the next one of the source.
+    """
+    size, tournament = _by_budget(EVOLUTION, evaluations)
+    shown, when = _by_budget(ADAPTATIONS, evaluations)
+    kept, original = LISTED.get(task.space.name, 3), counts(sources)
+    lists = [_ranked(often)[:kept] for often in original]
+    purse, rng = Purse(task, evaluations), np.random.default_rng(seed)
+    population: deque[tuple[float, NDArray[np.int8]]] = deque()
+    best, found, due = -np.inf, list[tuple[float, NDArray[np.int8]]](), list(when)
+    while purse.open:
+        if due and len(purse.curve.keys) >= due[0]:
+            due.pop(0)
+            top = max(score for score, _ in found)
+            if top > best:
+                rows = np.array([row for _, row in sorted(found, key=lambda one: -one[0])[:shown]])
+                lists = [_ranked(_frequent(rows, i, len(c)) + c / 1e6)[:kept] for i, c in enumerate(original)]
+            else:
+                lists = [np.append(_ranked(c)[: kept - 1], _ranked(c)[kept : kept + 1]) for c in original]
+            best = top
+        child = _child(task, lists, population if len(population) >= size else None, tournament, rng)
+        found.append((_age(task, purse, population, child, size), child))
+    return purse.curve
+
+
+def _child(
+    task: Task,
+    lists: Sequence[NDArray[np.intp]],
+    population: Sequence[tuple[float, NDArray[np.int8]]] | None,
+    tournament: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int8]:
+    """A legal row (D,) out of the lists: drawn, or the winner of a tournament with one decision changed."""
+    parent = None if population is None else _winner(population, tournament, rng)
+    for _ in range(200):
+        row = np.array([rng.choice(allowed) for allowed in lists], dtype=np.int8)
+        if parent is not None:
+            column = int(rng.integers(len(row)))
+            row, changed = parent.copy(), row[column]
+            row[column] = changed
+        if task.space.legal(row[None])[0]:
+            return row
+    return task.space.sample(1, rng)[0]
+
+
+def _in_order(task: Task, rows: Choices, evaluations: int, seed: int) -> Curve:
+    """Measure rows (n, D) in order, each id once; then uniform draws."""
+    purse, rng = Purse(task, evaluations), np.random.default_rng(seed)
+    for start in range(0, len(rows), 64):
+        for one in task.space.architectures(rows[start : start + 64]):
+            if not purse.open:
+                return purse.curve
+            purse.score(one)
+    while purse.open:
+        purse.score(task.space.architectures(task.space.sample(1, rng))[0])
+    return purse.curve
+
+
+def _best_in_turn(sources: Sequence[Measured]) -> Choices:
+    """Measured rows, best first: the best of each source, then the second of each."""
+    ranked = [source.rows[source.order] for source in sources]
+    return np.array([rows[i] for i in range(max(map(len, ranked))) for rows in ranked if i < len(rows)])
+
+
+def counts(sources: Sequence[Measured]) -> list[NDArray[np.float64]]:
+    """How often each choice occurs among the best of the sources, by decision; all sources count the same."""
+    totals = [np.zeros(len(decision.choices)) for decision in sources[0].task.space.decisions]
+    for source in sources:
+        best = source.rows[source.order[: min(BEST, max(len(source.rows) // 5, 1))]]
+        for column, total in enumerate(totals):
+            total += _frequent(best, column, len(total)) / len(best) * BEST
+    return totals
+
+
+def _frequent(rows: Choices, column: int, choices: int) -> NDArray[np.float64]:
+    return np.bincount(rows[:, column], minlength=choices).astype(np.float64)
+
+
+def _ranked(often: NDArray[np.float64]) -> NDArray[np.intp]:
+    return np.argsort(-often, kind="stable")
+
+
+def _by_budget(settings: Mapping[int, T], evaluations: int) -> T:
+    return settings[20] if evaluations <= 20 else settings[50]
+
+
+def _begin(task: Task, purse: Purse, rows: Choices) -> deque[tuple[float, NDArray[np.int8]]]:
+    scored: deque[tuple[float, NDArray[np.int8]]] = deque()
+    for one, row in zip(task.space.architectures(rows), rows, strict=True):
+        if purse.open:
+            scored.append((purse.score(one), row))
+    return scored
+
+
+def _winner(
+    population: Sequence[tuple[float, NDArray[np.int8]]], tournament: int, rng: np.random.Generator
+) -> NDArray[np.int8]:
+    rivals = rng.choice(len(population), size=min(tournament, len(population)), replace=False)
+    return max((population[int(i)] for i in rivals), key=lambda one: one[0])[1]
+
+
+def _age(
+    task: Task,
+    purse: Purse,
+    population: deque[tuple[float, NDArray[np.int8]]],
+    row: NDArray[np.int8],
+    size: int,
+) -> float:
+    """Measure a legal row (D,), let it join, and let the oldest die."""
+    score = purse.score(task.space.architectures(task.space.normalise(row[None]))[0])
+    population.append((score, row))
+    if len(population) > size:
+        population.popleft()
+    return score
+
+
+def ensemble(task: Task, sources: Sequence[Measured], evaluations: int, seed: int) -> Curve:
+    """Gaussian processes of target and sources with ranking weights, see `_ranking_ensemble`."""
+    return ranking_ensemble(task, [source.observations for source in sources], evaluations, seed)
+
+
+def uniform(task: Task, sources: Sequence[Measured], evaluations: int, seed: int) -> Curve:
+    """Random search, which looks at no source."""
+    return random_search(task, evaluations, seed)
+
+
+METHODS: dict[str, Callable[[Task, Sequence[Measured], int, int], Curve]] = {
+    "copy": copy,
+    "counting": counting,
+    "lapt": lapt,
+    "warm-evolution": warm_evolution,
+    "rgpe": ensemble,
+    "random": uniform,
+}
+"""Methods by name, sessions apart."""
+SESSIONS = ("session", "no-source")
+"""A session with the sources, and the same without."""
+
+
+def names() -> Iterator[str]:
+    """All methods."""
+    yield from (*SESSIONS, *METHODS)

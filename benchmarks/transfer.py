@@ -1,0 +1,197 @@
+r"""Transfer: what measurements of source tasks are worth on a target, at equal numbers of target evaluations.
+
+Every method sees the same measurements of the sources (uniform draws, `--size` of each), validation scores
+only, and pays for each identity of the target that it first learns. `results["regret"]` holds, for each pair
+of source and target and each method, the validation regret after each number of evaluations, mean and 95 %
+bootstrap interval over seeds, divided by what random search leaves after 50 there (NAS-Bench-201: in points).
+`results["session against"]` holds paired differences of `session` to every other method (see `_paired`), and
+`results["evaluations to reach no-source"]` how many more a session with sources needs to get where one
+without is.
+
+    VITRUVIUS_TABLES=FOLDER python benchmarks/transfer.py --protocol nasbench201 --size 200 --seeds 30 \
+        --out runs/transfer.jsonl
+
+With `--out`, finished runs are appended to the file, and runs that it holds are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _paired import against
+from _record import print_record, settings_hash
+from _runs import run_all
+from _transfer_methods import names, run_method
+from _transfer_pairs import PROTOCOLS, Pair, random_leaves, sources_of
+from numpy.typing import NDArray
+from search import interval
+
+from vitruvius.errors import UserError
+from vitruvius.generator.evaluation.revealed import optimum
+from vitruvius.generator.evaluation.task import Task
+
+Array = NDArray[np.float64]
+
+MARKS = (1, 2, 5, 10, 20, 50)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a method on a target with its sources and a seed."""
+
+    pair: Pair
+    method: str
+    size: int
+    evaluations: int
+    seed: int
+    options: Mapping[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything but the seed that changes the result: no source size where no source is looked at."""
+        blind = self.method in ("no-source", "random")
+        return {
+            "target": self.pair.target,
+            "sources": [] if blind else list(self.pair.sources),
+            "inverted": self.pair.inverted and not blind,
+            "method": self.method,
+            "size": 0 if blind else self.size,
+            "evaluations": self.evaluations,
+            "options": dict(self.options) if self.method in ("session", "no-source") else {},
+        }
+
+    @property
+    def key(self) -> str:
+        """Under which a finished run is found again."""
+        return f"{settings_hash(self.settings)}-{self.seed}"
+
+
+def execute(job: Job) -> dict[str, Any]:
+    """Run a job: validation regret of the best so far after each evaluation."""
+    began, task = time.perf_counter(), Task(job.pair.target)
+    sources = sources_of(job.pair)
+    curve = run_method(job.method, task, sources, job.size, job.evaluations, job.seed, job.options)
+    best, sign = optimum(task)[1], 1.0 if task.metric.maximize else -1.0
+    reached = [score for score in curve.best_so_far if score is not None]
+    regrets = [round(sign * (best - score), 6) for score in reached]
+    regrets = [regrets[0]] * (len(curve.scores) - len(regrets)) + regrets
+    regrets += regrets[-1:] * (job.evaluations - len(regrets))
+    seconds = round(time.perf_counter() - began, 2)
+    said = f"{job.pair.name} {job.method} seed {job.seed}: regret {regrets[-1]:.4g}, {seconds} s"
+    return {"regret": regrets, "seconds": seconds, "said": said}
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--protocol", default="nasbench-graph", choices=PROTOCOLS)
+    parser.add_argument("--targets", help="only these targets of the protocol, with commas between them")
+    parser.add_argument("--methods", default=",".join(names()), help=f"of {', '.join(names())}")
+    parser.add_argument("--size", type=int, default=200, help="measurements of each source")
+    parser.add_argument("--evaluations", type=int, help="budget; by default the protocol's")
+    parser.add_argument("--seeds", type=int, default=30, help="seeds 0 to one less than this")
+    parser.add_argument("--reasoner", default="statistics", help="of the sessions")
+    parser.add_argument("--proposer", default="uniform", help="of the sessions: what writes codes")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="session option")
+    parser.add_argument("--out", type=Path, help="JSON lines of finished runs, to resume from")
+    parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
+    given = parser.parse_args()
+    methods = given.methods.split(",")
+    if wrong := [method for method in methods if method not in names()]:
+        parser.error(f"unknown method {wrong[0]!r}; allowed: {', '.join(names())}")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    protocol = PROTOCOLS[given.protocol]
+    evaluations = given.evaluations or protocol.evaluations
+    wanted = given.targets.split(",") if given.targets else None
+    pairs = [pair for pair in protocol.pairs if wanted is None or pair.target in wanted]
+    options = {
+        "reasoner": given.reasoner, "proposer": given.proposer, "finetune_every": 0, **_options(given.set)
+    }  # fmt: skip
+    usable = [method for method in methods if method in protocol.methods]
+    jobs = {
+        (pair, method): [
+            Job(pair, method, given.size, evaluations, seed, options) for seed in range(given.seeds)
+        ]
+        for pair in pairs
+        for method in usable
+    }
+    if not jobs:
+        parser.error(f"nothing to run: {given.protocol} has the targets {[p.target for p in protocol.pairs]}")
+    try:
+        Task(pairs[0].target)
+        if given.out is not None:
+            given.out.parent.mkdir(parents=True, exist_ok=True)
+        done = run_all([job for group in jobs.values() for job in group], execute, given.jobs, given.out)
+    except UserError as error:
+        parser.error(str(error))
+    curves = {
+        where: np.array([done[job.key]["regret"] for job in group]) / random_leaves(where[0])
+        for where, group in jobs.items()
+    }
+    settings = {f"{pair.name} {method}": group[0].settings for (pair, method), group in jobs.items()}
+    print_record("transfer", range(given.seeds), settings, summarise(pairs, usable, curves, evaluations))
+
+
+def summarise(
+    pairs: Sequence[Pair],
+    methods: Sequence[str],
+    curves: Mapping[tuple[Pair, str], Array],
+    evaluations: int,
+) -> dict[str, Any]:
+    """Tables for each pair, the average over pairs, and paired comparisons."""
+    marks = [mark for mark in MARKS if mark <= evaluations] or [evaluations]
+    tables = {
+        pair.name: {m: {str(k): interval(curves[pair, m][:, k - 1].tolist()) for k in marks} for m in methods}
+        for pair in pairs
+    }
+    mean = {m: np.mean([curves[pair, m] for pair in pairs], axis=0) for m in methods}
+    tables["average"] = {m: {str(k): interval(mean[m][:, k - 1].tolist()) for k in marks} for m in methods}
+    found: dict[str, Any] = {"regret": tables}
+    if "session" in methods:
+        whole = {pair.name: {m: curves[pair, m] for m in methods} for pair in pairs}
+        found["session against"] = against(whole, "session", marks)
+    if {"session", "no-source"} <= set(methods):
+        found["evaluations to reach no-source"] = {
+            pair.name: {str(k): delay(curves[pair, "session"], curves[pair, "no-source"], k) for k in marks}
+            for pair in pairs
+        }
+    return found
+
+
+def delay(curves: Array, reference: Array, evaluations: int) -> int | None:
+    """How many evaluations more, or fewer, the mean curve needs to get where the reference is.
+
+    Args:
+        curves: (seeds, n) regrets.
+        reference: (seeds, n) regrets.
+        evaluations: Of the reference.
+
+    Returns:
+        The difference; None where it is not reached within n.
+    """
+    reached = np.flatnonzero(curves.mean(axis=0) <= reference.mean(axis=0)[evaluations - 1] + 1e-12)
+    return int(reached[0]) + 1 - evaluations if len(reached) else None
+
+
+def _options(pairs: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE with values as JSON where they are, else as text."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options
+
+
+if __name__ == "__main__":
+    main()

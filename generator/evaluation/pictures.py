@@ -1,0 +1,152 @@
+"""Image files: folders of classes, and Parquet files with encoded images. Decoded by Pillow."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitruvius.errors import DataError, MissingPartError, UserError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+VALIDATION = ("val", "valid", "validation")
+COLUMNS = ("jpeg", "image", "img", "png", "bytes")
+"""Names under which a Parquet file may hold its images."""
+
+Labelled = tuple[NDArray[np.generic], NDArray[np.integer[Any]]]
+Parts = dict[str, Labelled]
+"""Images (n, C, H, W) and labels by part: "train" always, "valid" where it is given. Tests are not read."""
+
+
+def read_folder(path: Path, side: int | None) -> tuple[Parts, int]:
+    """Read `CLASS/*.png`, or `train/CLASS/*.png` with `val` and `test` beside it.
+
+    Args:
+        path: The folder.
+        side: Scale every image to this height and width; None takes them as they are.
+
+    Returns:
+        The parts, and the number of images in a test folder, which are not read.
+
+    Raises:
+        UserError: No images, images of several sizes, or a class that only one part has.
+        DataError: A file that is no image.
+    """
+    root = path / "train" if (path / "train").is_dir() else path
+    classes = [folder.name for folder in _folders(root)]
+    if len(classes) < 2:
+        raise UserError(
+            f"{root} must hold one folder of images for each class, two at least; it has {classes or 'none'}."
+        )
+    parts = {"train": _classes(root, classes, side)}
+    if root != path:
+        for name in VALIDATION:
+            if (path / name).is_dir():
+                parts["valid"] = _classes(path / name, classes, side)
+    tests = _files(path / "test") if root != path and (path / "test").is_dir() else ()
+    return parts, sum(1 for _ in tests)
+
+
+def read_parquet(path: Path, side: int | None) -> tuple[Parts, int]:
+    """Read a Parquet file with a column of encoded images, `label`, and perhaps `split`.
+
+    The images stand in one of the columns `jpeg`, `image`, `img`, `png` or `bytes`: bytes, or a structure
+    with a field `bytes`, as Hugging Face writes it. Rows whose split is "test" are counted, not decoded.
+
+    Raises:
+        UserError: Columns are missing.
+        DataError: A damaged file or image.
+    """
+    from pyarrow import ArrowException, parquet
+
+    try:
+        table = parquet.read_table(path)
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read as Parquet: {error}.") from None
+    column = next((name for name in COLUMNS if name in table.column_names), None)
+    if column is None or "label" not in table.column_names:
+        raise UserError(
+            f"{path} must have a column 'label' and one of {', '.join(COLUMNS)}; it has "
+            f"{', '.join(table.column_names)}."
+        )
+    labels = np.array(table["label"].to_pylist())
+    splits = np.array(
+        table["split"].to_pylist() if "split" in table.column_names else ["train"] * len(labels)
+    )
+    known = np.isin(splits, ("train", *VALIDATION, "test"))
+    if not known.all():
+        raise UserError(f"{path} has the split {str(splits[~known][0])!r}; allowed: train, val, test.")
+    parts: Parts = {}
+    for part, names in (("train", ("train",)), ("valid", VALIDATION)):
+        rows = np.flatnonzero(np.isin(splits, names))
+        if len(rows):
+            encoded = table[column].take(rows).to_pylist()
+            parts[part] = (_stacked(_encoded(encoded, path), side, path), labels[rows])
+    if "train" not in parts:
+        raise UserError(f"{path} has no row whose split is train.")
+    return parts, int((splits == "test").sum())
+
+
+def _encoded(values: Iterable[Any], path: Path) -> Iterator[tuple[str, Any]]:
+    for row, value in enumerate(values):
+        data = value.get("bytes") if isinstance(value, Mapping) else value
+        if not isinstance(data, bytes):
+            raise DataError(f"Row {row} of {path} holds no bytes of an image.")
+        yield f"row {row} of {path}", io.BytesIO(data)
+
+
+def _classes(root: Path, classes: list[str], side: int | None) -> Labelled:
+    found = [folder.name for folder in _folders(root)]
+    if found != classes:
+        odd = sorted(set(found) ^ set(classes))
+        raise UserError(f"The class {odd[0]!r} is not in both the training folder and {root}.")
+    files = [(file, label) for label, name in enumerate(classes) for file in _files(root / name)]
+    if not files:
+        raise UserError(f"{root} holds no images; files that are taken: {', '.join(sorted(SUFFIXES))}.")
+    images = _stacked(((str(file), file) for file, _ in files), side, root)
+    return images, np.array([label for _, label in files])
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _files(root: Path) -> Iterator[Path]:
+    return (file for file in sorted(root.rglob("*")) if file.suffix.lower() in SUFFIXES)
+
+
+def _stacked(files: Iterable[tuple[str, Any]], side: int | None, where: Path) -> NDArray[np.uint8]:
+    """All images, decoded: (n, 3, H, W), or (n, 1, H, W) where all are grey."""
+    pillow = _pillow()
+    images: list[NDArray[np.uint8]] = []
+    for name, file in files:
+        try:
+            with pillow.open(file) as image:
+                plain = image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB")
+                if side is not None:
+                    plain = plain.resize((side, side), pillow.Resampling.BILINEAR)
+                images.append(np.asarray(plain))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"{name} cannot be read as an image: {error}.") from None
+    if any(image.ndim == 3 for image in images):
+        images = [image if image.ndim == 3 else np.stack([image] * 3, -1) for image in images]
+    sizes = sorted({image.shape[:2] for image in images})
+    if len(sizes) > 1:
+        raise UserError(
+            f"The images of {where} have several sizes ({sizes[0]}, {sizes[1]} ...): say what they are to be "
+            "scaled to (image_size=32)."
+        )
+    stacked = np.stack(images)
+    return stacked[:, None] if stacked.ndim == 3 else np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
+
+
+def _pillow() -> Any:
+    try:
+        return importlib.import_module("PIL.Image")
+    except ImportError:
+        raise MissingPartError("Image files are decoded by Pillow: pip install pillow.") from None

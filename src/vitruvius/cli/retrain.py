@@ -1,0 +1,44 @@
+"""`vitruvius retrain`: train an exported winner in full, beside what it has to be better than."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def retrain(
+    folder: Annotated[Path, typer.Argument(help="A folder that `vitruvius export` wrote.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="What to train on, as for `run`; by default what the run trained on.")
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="full (that of the space's benchmark), another one's name, or a TOML file.")
+    ] = "full",
+    seeds: Annotated[int, typer.Option(min=1, help="Networks to train of each, with seeds from 0.")] = 3,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Key of the architecture to compare with; by default the best of random search."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
+) -> None:
+    """Train the winner and its rival with the same recipe, data and seeds, and say whether it is better.
+
+    The folder gets the weights of the first seed, and the card the scores, with intervals.
+    """
+    from vitruvius.generator.export.retraining import retrain as train_again
+
+    done = train_again(
+        folder, dataset=dataset, recipe=recipe, seeds=seeds, against=against, device=device,
+        progress=typer.echo,
+    )  # fmt: skip
+    rows = [done.winner, *([done.rival] if done.rival else [])]
+    wide = max(len(row.what) for row in rows)
+    used = ", ".join(map(str, done.seeds))
+    typer.echo(f"{done.part}, recipe {done.recipe} ({done.fidelity}), on {done.data}, seeds {used}")
+    for row in rows:
+        flops = "" if row.flops is None else f", {row.flops:.2f} M multiply-adds"
+        typer.echo(f"  {row.what:<{wide}}  {row.summary}  ({row.params:.4f} M parameters{flops})")
+    typer.echo(done.verdict)
+    typer.echo(f"weights of seed {done.seeds[0]} and the card are in {folder}")

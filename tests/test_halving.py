@@ -1,0 +1,122 @@
+"""Successive halving and Hyperband: who is promoted, what it costs, and that nothing is paid twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_parts import SPACE, cells
+from typer.testing import CliRunner
+
+from vitruvius.cli import app
+from vitruvius.errors import UserError
+from vitruvius.generator.evaluation.halving import hyperband, promote, rung_recipes, trainer
+from vitruvius.generator.evaluation.recipe import Recipe
+from vitruvius.generator.evaluation.task import Measurement, Status
+from vitruvius.generator.evaluation.train import Train
+from vitruvius.generator.space import Architecture
+
+FULL = Recipe(epochs=27, width=8)
+
+
+def quality(key: str) -> float:
+    """A hidden worth, distinct for most cells."""
+    return key.count("nor_conv_3x3") + sum(i * ord(c) for i, c in enumerate(key)) % 97 / 100
+
+
+class Fake:
+    """Scores by the hidden worth plus noise that shrinks with the epochs; notes what it trains."""
+
+    def __init__(self, noise: float = 0.0, broken: str = "") -> None:
+        self.noise, self.broken = noise, broken
+        self.trained: list[tuple[int, str]] = []
+
+    def __call__(self, recipe: Recipe, architectures: Sequence[Architecture]) -> list[Measurement]:
+        found: list[Measurement] = []
+        for a in architectures:
+            self.trained.append((recipe.epochs, a.key))
+            rng = np.random.default_rng([recipe.epochs, *a.key.encode()])
+            score = quality(a.key) + self.noise / recipe.epochs * float(rng.normal())
+            if a.key == self.broken:
+                found.append(Measurement("s", "t", a.key, a.id, Status.DIVERGED, None, "broken"))
+            else:
+                found.append(Measurement("s", "t", a.key, a.id, Status.OK, score))
+        return found
+
+
+def test_rungs_are_recipes_with_fewer_epochs_and_channels():
+    assert [r.epochs for r in rung_recipes(FULL)] == [3, 9, 27]
+    assert [r.epochs for r in rung_recipes(FULL, factor=2, rungs=4)] == [3, 7, 14, 27]
+    assert [r.epochs for r in rung_recipes(Recipe(epochs=4))] == [1, 4], "less than one epoch is no rung"
+    assert [r.width for r in rung_recipes(FULL, narrowest=2)] == [2, 5, 8]
+    assert rung_recipes(FULL)[-1] == FULL
+    digests = {r.digest for r in rung_recipes(FULL)} | {r.digest for r in rung_recipes(FULL, narrowest=2)}
+    assert len(digests) == 5, "another fidelity is another identity"
+    with pytest.raises(UserError, match="Halving by 1"):
+        rung_recipes(FULL, factor=1)
+    with pytest.raises(UserError, match="narrowest=9"):
+        rung_recipes(FULL, narrowest=9)
+
+
+def test_the_best_are_promoted_and_the_failed_are_not():
+    best = max(cells(20), key=lambda cell: quality(cell.key))
+    fake, recipes = Fake(broken=best.key), rung_recipes(FULL)
+    below = fake(recipes[0], cells(20))
+    middle, top = promote(below, recipes[1:], fake, SPACE)
+    ranked = sorted((m for m in below if m.ok), key=lambda m: -(m.score or 0))
+    assert {m.key for m in middle.measurements} == {m.key for m in ranked[:9]}
+    assert [m.key for m in top.measurements] == [m.key for m in ranked[:3]], "without noise the order stays"
+    assert middle.agreement == pytest.approx(1.0)
+    assert (middle.compared, top.compared) == (9, 3)
+    assert (middle.recipe.epochs, top.recipe.epochs) == (9, 27)
+
+
+def test_agreement_tells_when_cheap_scores_say_nothing():
+    fake, recipes = Fake(noise=200.0), rung_recipes(FULL)
+    middle, _ = promote(fake(recipes[0], cells(40)), recipes[1:], fake, SPACE, factor=5)
+    assert middle.compared == 25
+    assert middle.agreement is not None and middle.agreement < 0.6
+
+
+def test_few_candidates_have_no_agreement():
+    fake = Fake()
+    (rung,) = promote(fake(FULL, cells(2)), [FULL], fake, SPACE)
+    assert (len(rung.measurements), rung.agreement) == (2, None)
+
+
+def test_hyperband_begins_with_many_cheap_ones_and_ends_with_few_in_full():
+    fake, drawn = Fake(), iter(cells(60))
+    rungs = list(hyperband(lambda n: [next(drawn) for _ in range(n)], rung_recipes(FULL), fake, SPACE))
+    sizes = [(rung.recipe.epochs, len(rung.measurements)) for rung in rungs]
+    assert sizes == [(3, 9), (9, 3), (27, 1), (9, 5), (27, 1), (27, 3)]
+    first = max(fake.trained[:9], key=lambda one: quality(one[1]))
+    assert rungs[2].measurements[0].key == first[1]
+
+
+def test_real_training_climbs_the_rungs():
+    train = Train(recipe=Recipe(epochs=4, width=2, batch=32), device="cpu", workers=1, limit=60)
+    recipes = rung_recipes(train.recipe, factor=2, rungs=2)
+    measure = trainer(train, SPACE)
+    below = measure(recipes[0], cells(3))
+    (rung,) = promote(below, recipes[1:], measure, SPACE, factor=2)
+    assert {m.fidelity for m in below} == {"2 epochs"}
+    assert {m.fidelity for m in rung.measurements} == {"4 epochs"}
+    assert len(rung.measurements) == 2 and all(m.ok for m in rung.measurements)
+    assert not {m.identity for m in below} & {m.identity for m in rung.measurements}
+
+
+def test_the_command_line_promotes_and_pays_nothing_twice(tmp_path: Path):
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text("epochs = 4\nwidth = 2\nbatch = 32\n")
+    arguments = [
+        "run", "--evaluator", "train", "--run", str(tmp_path / "run"), "--recipe", str(recipe), "--halving", "2",
+        "--evaluations", "6", "--proposer", "uniform", "--device", "cpu", "--set", "limit=60", "--set", "workers=1",
+    ]  # fmt: skip
+    first = CliRunner().invoke(app, arguments, catch_exceptions=False).output
+    assert "nasbench201/digits" in first
+    assert "2 epochs: 4 candidates" in first and "4 epochs: 2 candidates" in first
+    again = CliRunner().invoke(app, [*arguments, "--set", "time_limit=0.001"], catch_exceptions=False).output
+    tail = "Promoted: the best, trained longer"
+    assert tail in first and again.partition(tail)[2] == first.partition(tail)[2]

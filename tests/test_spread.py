@@ -1,0 +1,74 @@
+"""Settings and command line of everything that measures side by side, or without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from vitruvius.cli import app
+from vitruvius.config import build_evaluator, dump_settings, load_settings
+from vitruvius.errors import SettingsError
+from vitruvius.generator.evaluation.pool import Pool
+from vitruvius.generator.evaluation.ray_cluster import Ray
+from vitruvius.generator.evaluation.scored import ZeroCost
+from vitruvius.generator.evaluation.timed import Timed
+from vitruvius.generator.evaluation.train import Train
+
+
+def built(**settings: Any) -> Any:
+    return build_evaluator(load_settings(None, settings))
+
+
+def test_each_setting_gives_its_evaluator(monkeypatch: pytest.MonkeyPatch):
+    assert isinstance(built(evaluator="zero-cost", score="synflow"), ZeroCost)
+    timed = built(evaluator="train", latency=4)
+    assert isinstance(timed, Timed) and timed.batch == 4 and isinstance(timed.evaluator, Train)
+    ray = built(evaluator="ray", address="10.0.0.5:6379", workers=7, gpus=0.25, pack=3)
+    assert isinstance(ray, Ray) and isinstance(ray.evaluator, Train)
+    assert (ray.address, ray._workers, ray._gpus, ray.each) == ("10.0.0.5:6379", 7, 0.25, 3)  # pyright: ignore[reportPrivateUsage]
+    assert ray.evaluator.limits.workers == 1, "a worker of the cluster is one process that trains"
+    for gpus, device, workers, kind in ((1, "auto", 4, Train), (4, "cpu", 4, Train), (4, "auto", None, Pool),
+                                        (4, "cuda", 8, Pool)):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        made = built(evaluator="train", device=device, workers=workers)
+        assert type(made) is kind
+        if isinstance(made, Pool):
+            assert (made.workers, made.gpus) == (workers or 4, 4)
+        else:
+            assert made.limits.workers == 4
+
+
+def test_settings_are_kept_and_read_again(tmp_path: Path):
+    given = {"evaluator": "ray", "address": "ray://:secret@head:10001", "gpus": 0.5, "asynchronous": True}
+    settings = load_settings(None, given)
+    assert settings.task == "nasbench201/digits"
+    text = dump_settings(settings)
+    assert "secret" not in text
+    (tmp_path / "settings.toml").write_text(text)
+    again = load_settings(tmp_path / "settings.toml", {"address": given["address"]})
+    assert again == settings
+
+
+@pytest.mark.parametrize("settings", [{"halving": 3}, {"latency": 1}])
+def test_what_a_cluster_does_not_do_is_said(settings: dict[str, Any]):
+    with pytest.raises(SettingsError, match="leave them out with ray"):
+        built(evaluator="ray", **settings)
+
+
+def test_a_search_by_score_from_the_command_line(tmp_path: Path):
+    run = tmp_path / "run"
+    common = ["run", "--run", str(run), "--evaluator", "zero-cost", "--score", "params", "--proposer", "uniform",
+              "--reasoner", "none", "--set", "pool=32", "--set", "local=32", "--quiet"]  # fmt: skip
+    done = CliRunner().invoke(app, [*common, "--evaluations", "8", "--asynchronous"], catch_exceptions=False)
+    assert done.exit_code == 0 and "8 of 8 counted" in done.stdout
+    assert "asynchronous = true" in (run / "settings.toml").read_text()
+    more = CliRunner().invoke(
+        app, ["run", "--run", str(run), "--evaluations", "10", "--quiet"], catch_exceptions=False
+    )
+    assert more.exit_code == 0 and "10 of 10 counted" in more.stdout
+    with pytest.raises(SettingsError, match="asynchronous was True and is now False"):
+        CliRunner().invoke(app, [*common, "--set", "asynchronous=false"], catch_exceptions=False)

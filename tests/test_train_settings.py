@@ -1,0 +1,79 @@
+"""Settings of training: a table of their own, reachable by name from the command line, as `Train` takes them."""
+
+from __future__ import annotations
+
+import inspect
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from vitruvius.agents.options import Options
+from vitruvius.config import Settings, build_evaluator, dump_settings, load_settings
+from vitruvius.errors import UserError
+from vitruvius.generator.evaluation.train import Train
+from vitruvius.generator.evaluation.train_settings import TrainSettings
+
+
+def test_a_name_is_in_one_table_only():
+    for one, two in combinations((Settings, Options, TrainSettings), 2):
+        assert not set(one.model_fields) & set(two.model_fields)
+
+
+def test_each_setting_is_an_argument_of_train_with_the_same_default():
+    parameters = inspect.signature(Train.__init__).parameters
+    defaults = TrainSettings().model_dump(exclude={"halving", "recipe"})
+    assert defaults == {name: parameters[name].default for name in defaults}
+    assert Train(recipe=TrainSettings().recipe).recipe == Train().recipe
+
+
+def test_settings_are_written_and_read_back(tmp_path: Path):
+    given = {
+        "evaluator": "train",
+        "recipe": "nasbench201-12",
+        "pack": 4,
+        "limit": 100,
+        "memory": 2.5,
+        "seed": 3,
+    }
+    settings = load_settings(None, given)
+    assert (settings.train.recipe, settings.train.pack, settings.options.seed) == ("nasbench201-12", 4, 3)
+    path = tmp_path / "settings.toml"
+    path.write_text(dump_settings(settings))
+    assert "[train]" in path.read_text()
+    assert load_settings(path, {}) == settings
+
+
+def test_training_searches_nasbench201_on_its_data_set_where_no_task_is_named(tmp_path: Path):
+    assert load_settings(None, {"evaluator": "train"}).task == "nasbench201/digits"
+    assert load_settings(None, {"evaluator": "train", "dataset": "mnist"}).task == "nasbench201/mnist"
+    for label in "ab":
+        (tmp_path / "my leaves" / label).mkdir(parents=True)
+    named = {"evaluator": "train", "dataset": str(tmp_path / "my leaves"), "classes": "5"}
+    assert load_settings(None, named).task == "nasbench201/my-leaves-5"
+    assert load_settings(None, {"evaluator": "train", "task": "darts/digits"}).task == "darts/digits"
+    assert load_settings(None, {"dataset": "mnist"}).task == "nasbench-graph/cora"
+
+
+def test_halving_searches_with_the_lowest_rung():
+    evaluator = build_evaluator(load_settings(None, {"evaluator": "train", "halving": 3}))
+    assert isinstance(evaluator, Train)
+    assert evaluator.recipe.epochs == 1
+    full = build_evaluator(load_settings(None, {"evaluator": "train"}))
+    assert isinstance(full, Train) and full.recipe.epochs == 12
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"pack": 0}, r"train.pack = 0 is not allowed"),
+        ({"recipee": "fast"}, r"Unknown setting recipee. Did you mean train.recipe\?"),
+        ({"train": 3}, r"it is a table, \[train\]"),
+        ({"evaluator": "train", "dataset": "nowhere"}, "no such file or folder"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_one_sentence(tmp_path: Path, given: dict[str, object], message: str):
+    path = tmp_path / "settings.toml"
+    path.write_text("train = 3\n" if "train" in given else "")
+    with pytest.raises(UserError, match=message):
+        load_settings(path, {} if "train" in given else given)
