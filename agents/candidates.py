@@ -93,31 +93,20 @@ def batch_size(options: Options, counted: int) -> int:
     return min(options.batch, max(counted // 5, 1))
 
 
-def open_due(
-    options: Options, counted: int, evaluations: int, opened: int, size: int, *, pressing: bool
-) -> int:
+def open_due(options: Options, counted: int, evaluations: int, opened: int, size: int) -> int:
     """How many of the next `size` evaluations belong to the open share.
 
-    All of it is spent in the end. It is spread evenly over what follows the initial design where that
-    presses: something is cut, or the reasoner waits for experiments. Until then it costs search and brings
-    evidence only, so most of it comes late, when the search has least to lose.
+    The share is spread evenly over what follows the initial design, and never falls behind.
     """
     at_least = min(options.open_minimum, (evaluations - options.initial) / 4)  # not much of a tiny budget
     wanted = max(options.open_share * evaluations, at_least)
     span = max(evaluations - options.initial, 1)
     progress = min(max(counted + size - options.initial, 0) / span, 1.0)
-    pace = progress if pressing else progress**2
-    return min(size, max(0, math.floor(math.ceil(wanted - 1e-9) * pace + 1e-9) - opened))
+    return min(size, max(0, math.ceil(wanted * progress - 1e-9) - opened))
 
 
 def open_share(
-    options: Options,
-    shares: Sequence[str],
-    wanted: Sequence[tuple[str, str]],
-    evaluations: int,
-    size: int,
-    *,
-    cut: bool,
+    options: Options, shares: Sequence[str], wanted: Sequence[tuple[str, str]], evaluations: int, size: int
 ) -> tuple[int, list[tuple[str, str]]]:
     """How many of the next `size` evaluations belong to the open share, and which of them are experiments.
 
@@ -130,11 +119,9 @@ def open_share(
         wanted: Key and reason of each experiment that was asked for.
         evaluations: The whole budget.
         size: Evaluations in the next batch.
-        cut: Whether principles cut something of the space now.
     """
     opened = sum(share in OPEN_SHARES for share in shares)
-    pressing = cut or bool(wanted)
-    due = open_due(options, len(shares), evaluations, opened, size, pressing=pressing)
+    due = open_due(options, len(shares), evaluations, opened, size)
     room = (opened + due) // 2 - shares.count("experiment")
     return due, list(wanted[: min(max(room, 0), due)])
 

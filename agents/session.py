@@ -210,8 +210,7 @@ class Session:
             shares = [x.share for x in self.journal.learned() if x.counted]
             shares += [share for _, _, share in self.journal.in_flight()]
             asked = self.journal.experiments()
-            cut = bool(self.restriction.hard)
-            due, experiments = open_share(self.options, shares, asked, evaluations, limit, cut=cut)
+            due, experiments = open_share(self.options, shares, asked, evaluations, limit)
             with self._timed("generation and selection"):
                 observed = asynchronous.believed(self.journal, self.options.seed)
                 batch = Drafter(self.task, self.options, self.engine, self.aims, prior).next_batch(

@@ -107,7 +107,7 @@ def test_what_was_measured_is_not_measured_again(cora: Task) -> None:
 def test_experiments_take_half_of_the_open_share(opened: int, made: int, size: int, expected: int) -> None:
     shares = ["initial"] * 10 + ["open"] * (opened - made) + ["experiment"] * made + ["model"] * 35
     options = Options(open_share=1.0, open_minimum=0)
-    due, experiments = open_share(options, shares, [(key, "") for key in KEYS], 10_000, size, cut=False)
+    due, experiments = open_share(options, shares, [(key, "") for key in KEYS], 10_000, size)
     assert due == size
     assert len(experiments) == expected
 
