@@ -136,16 +136,22 @@ class Aims:
         """Which of `steering.all_rows(space)` may be measured, None for all."""
         return None if self.feasible is None else self.feasible.everywhere
 
-    def on(self, source: Task) -> Feasible | None:
-        """The same constraint on a source task; None where it cannot be asked there."""
+    def on(self, source: Task, least: int) -> Feasible | None:
+        """The same constraint on a source task; None where it cannot be asked there, or leaves too little.
+
+        A bound on a cost may leave nothing there: the same network is larger on larger inputs.
+
+        Args:
+            source: The source task.
+            least: Fewest architectures that must be left.
+        """
         if self.feasible is None or source.space.name != self.feasible.task.space.name:
             return None
         one = source.bench.costs(source.space.sample(1, np.random.default_rng(0)))
-        return (
-            Feasible(source, self.feasible.predicate)
-            if self.feasible.predicate.fits(source.space, one)
-            else None
-        )
+        if not self.feasible.predicate.fits(source.space, one):
+            return None
+        there = Feasible(source, self.feasible.predicate)
+        return there if there.everywhere.sum() >= least else None
 
     def facts(self) -> dict[str, Any]:
         """As plain data, for the ledger; empty where nothing is asked for."""

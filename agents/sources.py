@@ -32,7 +32,8 @@ def measure_sources(
         if journal.event("reference", number) is not None:
             continue
         drawn = stream(options.seed, 0, 100 + number)
-        rows = draw_new(source.space, options.source_size, set(), drawn, feasible=aims.on(source))
+        feasible = aims.on(source, least=2 * options.source_size)
+        rows = draw_new(source.space, options.source_size, set(), drawn, feasible=feasible)
         sample = [source.bench.representative(one) for one in source.space.architectures(rows)]
         seen = round(options.source_size * (1 - options.held_share))
         done = {x.measurement.key for x in journal.learned(source.name)}
@@ -40,7 +41,9 @@ def measure_sources(
             todo = [one for one in part if one.key not in done]
             journal.record_all(list(source.bench.measure(todo)), share=share)
         journal.freeze_reference(source.name)
-        say(f"source {source.name}: {len(sample)} measured, {len(sample) - seen} of them held back")
+        free = aims.feasible is not None and feasible is None
+        note = ", from all of it: the constraint leaves too little there" if free else ""
+        say(f"source {source.name}: {len(sample)} measured, {len(sample) - seen} of them held back{note}")
     if options.reasoner != "none":
         for number, source in enumerate(sources, start=1):
             if source.space.name != journal.task.space.name:

@@ -79,6 +79,16 @@ def test_everything_that_is_measured_is_feasible(cora: Task) -> None:
         )
 
 
+def test_a_source_on_which_nothing_is_feasible_is_drawn_from_all_of_it(cora: Task) -> None:
+    said: list[str] = []
+    options = {**SMALL, "where": "params < 0.6M and gat >= 1"}
+    with Session(cora, sources=[cora.sibling("physics")], progress=said.append, **options) as session:
+        session.run(12)
+        keys = [m.key for m in session.curve()]
+    assert any("physics: 40 measured" in line and "leaves too little there" in line for line in said)
+    assert (costs_of(cora, keys, "params") < 0.6).all(), "what sources think best is inside as well"
+
+
 def test_sources_are_measured_inside_the_same_constraint(cora: Task) -> None:
     with Session(cora, where=WHERE, sources=[cora.sibling("pubmed")], **SMALL) as session:
         session.learn_sources()
