@@ -49,7 +49,7 @@ def guide_towards(
 ) -> Guide:
     """The guide towards some architectures of a space.
 
-    Exact where the space can be enumerated; else learned from a sample, within half a minute.
+    Exact where the space can be enumerated; else learned from a sample, within seconds of computing.
 
     Args:
         codec: Names the architectures.
