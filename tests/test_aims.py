@@ -81,7 +81,7 @@ def test_everything_that_is_measured_is_feasible(cora: Task) -> None:
 
 def test_a_source_on_which_nothing_is_feasible_is_drawn_from_all_of_it(cora: Task) -> None:
     said: list[str] = []
-    options = {**SMALL, "where": "params < 0.6M and gat >= 1"}
+    options: dict[str, Any] = {**SMALL, "where": "params < 0.6M and gat >= 1"}
     with Session(cora, sources=[cora.sibling("physics")], progress=said.append, **options) as session:
         session.run(12)
         keys = [m.key for m in session.curve()]
