@@ -34,13 +34,13 @@ def run_all(
         workers: Processes.
         out: JSON lines of finished runs, appended to; None keeps nothing.
     """
-    done = {result["key"]: result for result in _finished(out)}
+    done = {result["key"]: result for result in finished(out)}
     left = list({job.key: job for job in jobs if job.key not in done}.values())
     print(f"{len({job.key for job in jobs})} runs, {len(left)} of them to do", file=sys.stderr, flush=True)
     for count, (job, result) in enumerate(_run(left, execute, workers), start=1):
         done[job.key] = {"key": job.key, **result}
         if out is not None:
-            _append(out, done[job.key])
+            append(out, done[job.key])
         print(f"[{count}/{len(left)}] {result.get('said', job.key)}", file=sys.stderr, flush=True)
     return done
 
@@ -58,14 +58,14 @@ def _run(
             yield running[future], future.result()
 
 
-def _append(out: Path, result: Mapping[str, Any]) -> None:
+def append(out: Path, result: Mapping[str, Any]) -> None:
     """Add a line, after ending one that was cut off by a kill."""
     cut_off = out.exists() and not out.read_bytes().endswith(b"\n")
     with out.open("a", encoding="utf-8") as file:
         file.write(("\n" if cut_off else "") + json.dumps(result) + "\n")
 
 
-def _finished(out: Path | None) -> Iterator[dict[str, Any]]:
+def finished(out: Path | None) -> Iterator[dict[str, Any]]:
     """Runs of the file; a line that was cut off by a kill is skipped."""
     if out is None or not out.exists():
         return
@@ -74,3 +74,15 @@ def _finished(out: Path | None) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         except json.JSONDecodeError:
             continue
+
+
+def read_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE with values as JSON where they are, else as text."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options

@@ -14,7 +14,6 @@ With `--out`, finished runs are appended to the file, and runs that it holds are
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import sys
@@ -30,6 +29,7 @@ from _methods import NAMES, run_method, settings_of
 from _paired import against
 from _record import print_record, settings_hash
 from _renamed import RenamedSpace, disguise
+from _runs import append, finished, read_options
 from numpy.typing import NDArray
 
 from vitruvius.errors import UserError
@@ -94,13 +94,13 @@ def execute(job: Job) -> dict[str, Any]:
 
 def run_jobs(jobs: list[Job], workers: int, out: Path | None) -> dict[tuple[str, int], dict[str, Any]]:
     """Results of all jobs by key: read from the file where it has them, run where it has not."""
-    done = dict(_finished(out))
+    done = {(one["settings"], one["seed"]): one for one in finished(out)}
     left = [job for job in jobs if job.key not in done]
     print(f"{len(jobs)} runs, {len(jobs) - len(left)} of them done before", file=sys.stderr, flush=True)
     for count, result in enumerate(_run(left, workers), start=1):
         done[result["settings"], result["seed"]] = result
         if out is not None:
-            _append(out, result)
+            append(out, result)
         final = next((r for r in reversed(result["regret"]) if r is not None), None)
         shown = "nothing found" if final is None else f"regret {final:.4f}"
         print(
@@ -117,25 +117,6 @@ def _run(jobs: list[Job], workers: int) -> Iterator[dict[str, Any]]:
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         for future in as_completed([pool.submit(execute, job) for job in jobs]):
             yield future.result()
-
-
-def _append(out: Path, result: dict[str, Any]) -> None:
-    """Add a line, after ending one that was cut off by a kill."""
-    cut_off = out.exists() and not out.read_bytes().endswith(b"\n")
-    with out.open("a", encoding="utf-8") as file:
-        file.write(("\n" if cut_off else "") + json.dumps(result) + "\n")
-
-
-def _finished(out: Path | None) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
-    """Runs of the file; a line that was cut off by a kill is skipped."""
-    if out is None or not out.exists():
-        return
-    for line in out.read_text(encoding="utf-8").splitlines():
-        try:
-            result = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        yield (result["settings"], result["seed"]), result
 
 
 def summarise(runs: list[dict[str, Any]], evaluations: int) -> dict[str, dict[str, list[float] | None]]:
@@ -180,7 +161,7 @@ def main() -> None:
     if wrong := [method for method in methods if method not in NAMES]:
         parser.error(f"unknown method {wrong[0]!r}; allowed: {', '.join(NAMES)}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    options = {"reasoner": "statistics", "proposer": given.proposer, **_options(given.set)}
+    options = {"reasoner": "statistics", "proposer": given.proposer, **read_options(given.set)}
     seeds = list(range(given.seeds))
     tasks = given.task.split(",")
     jobs = {
@@ -214,18 +195,6 @@ def _regrets(runs: list[dict[str, Any]]) -> NDArray[np.float64]:
     width = max(len(run["regret"]) for run in runs)
     rows = [run["regret"] + run["regret"][-1:] * (width - len(run["regret"])) for run in runs]
     return np.array([[np.inf if x is None else x for x in row] for row in rows], dtype=np.float64)
-
-
-def _options(pairs: list[str]) -> dict[str, Any]:
-    """NAME=VALUE with values as JSON where they are, else as text."""
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, _, value = pair.partition("=")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
-    return options
 
 
 if __name__ == "__main__":

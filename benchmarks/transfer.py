@@ -17,7 +17,6 @@ With `--out`, finished runs are appended to the file, and runs that it holds are
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,7 @@ from typing import Any
 import numpy as np
 from _paired import against
 from _record import print_record, settings_hash
-from _runs import run_all
+from _runs import read_options, run_all
 from _transfer_methods import names, run_method
 from _transfer_pairs import PROTOCOLS, Pair, random_leaves, sources_of
 from numpy.typing import NDArray
@@ -113,7 +112,7 @@ def main() -> None:
     wanted = given.targets.split(",") if given.targets else None
     pairs = [pair for pair in protocol.pairs if wanted is None or pair.target in wanted]
     options = {
-        "reasoner": given.reasoner, "proposer": given.proposer, "finetune_every": 0, **_options(given.set)
+        "reasoner": given.reasoner, "proposer": given.proposer, "finetune_every": 0, **read_options(given.set)
     }  # fmt: skip
     usable = [method for method in methods if method in protocol.methods]
     jobs = {
@@ -179,18 +178,6 @@ def delay(curves: Array, reference: Array, evaluations: int) -> int | None:
     """
     reached = np.flatnonzero(curves.mean(axis=0) <= reference.mean(axis=0)[evaluations - 1] + 1e-12)
     return int(reached[0]) + 1 - evaluations if len(reached) else None
-
-
-def _options(pairs: Sequence[str]) -> dict[str, Any]:
-    """NAME=VALUE with values as JSON where they are, else as text."""
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, _, value = pair.partition("=")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
-    return options
 
 
 if __name__ == "__main__":
