@@ -16,7 +16,6 @@ MO-TPE need `pip install vitruvius[benchmarks]`.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import sys
@@ -30,6 +29,7 @@ from typing import Any
 import numpy as np
 from _front_methods import NAMES, run_method, settings_of
 from _record import print_record, settings_hash
+from _runs import append, finished
 from numpy.typing import NDArray
 
 from vitruvius.agents.pareto import hypervolume
@@ -119,14 +119,13 @@ def execute(job: Job) -> dict[str, Any]:
 
 def run_jobs(jobs: Sequence[Job], workers: int, out: Path | None) -> dict[tuple[str, int], list[float]]:
     """Curves of all jobs by key: read from the file where it has them, run where it has not."""
-    done = {(r["settings"], r["seed"]): r["volumes"] for r in _finished(out)}
+    done = {(r["settings"], r["seed"]): r["volumes"] for r in finished(out)}
     left = [job for job in jobs if job.key not in done]
     print(f"{len(jobs)} runs, {len(jobs) - len(left)} of them done before", file=sys.stderr, flush=True)
     for count, result in enumerate(_run(left, workers), start=1):
         done[result["settings"], result["seed"]] = result["volumes"]
         if out is not None:
-            with out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(result) + "\n")
+            append(out, result)
         what = " ".join(str(result[name]) for name in ("task", "device", "method", "seed"))
         told = f"[{count}/{len(left)}] {what}: {result['volumes'][-1]:.4f}, {result['seconds']} s"
         print(told, file=sys.stderr, flush=True)
@@ -140,16 +139,6 @@ def _run(jobs: Sequence[Job], workers: int) -> Iterator[dict[str, Any]]:
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         for future in as_completed([pool.submit(execute, job) for job in jobs]):
             yield future.result()
-
-
-def _finished(out: Path | None) -> Iterator[dict[str, Any]]:
-    """Runs of the file; a line that was cut off by a kill is skipped."""
-    lines = out.read_text(encoding="utf-8").splitlines() if out is not None and out.exists() else []
-    for line in lines:
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            continue
 
 
 def interval(values: NDArray[np.float64]) -> list[float]:
