@@ -34,7 +34,7 @@ SAMPLE = 4000
 BEST = 500
 """How many of the best of each source."""
 STEP = 2
-"""Evaluations in a batch of the first design: one that the sources think best, one drawn uniformly."""
+"""Evaluations in a batch of the first design."""
 FEWEST_SOURCE = 10
 """Measurements that a source needs to have something to say."""
 POOL = 256
@@ -165,7 +165,8 @@ def first_batch(
     """A part of the design that a session starts with: uniform without sources.
 
     With them, of each two evaluations one is what they think best and one is uniform, which tells whether
-    they are right. Where none is believed any more, all are uniform.
+    they are right; both are what they think best while each of theirs so far scored above every uniform draw.
+    Where none is believed any more, all are uniform.
 
     Args:
         journal: What was measured so far.
@@ -182,8 +183,8 @@ def first_batch(
     batch, observed = Batch(number), journal.observations()
     ranked = prior.promising(len(prior.candidates))
     pool = ranked[[one not in known for one in task.space.ids(ranked)]][:POOL]
-    position = counted + len(journal.in_flight())
-    theirs = sum((position + i) % STEP == 0 for i in range(wanted)) if len(pool) else 0
+    first, ahead = counted + len(journal.in_flight()), _always_ahead(journal)
+    theirs = sum(ahead or place % STEP == 0 for place in range(first, first + wanted)) if len(pool) else 0
     expected = (prior.mean(observed.choices), prior.mean(pool))
     chosen = Selector(task.space, seed=options.seed).choose(
         observed.choices, observed.scores, pool, None, theirs, number, expected
@@ -195,3 +196,13 @@ def first_batch(
     for row in draw_new(task.space, wanted - len(batch.keys), taken, drawn, feasible=aims.feasible):
         batch.add(task, row, "initial", "uniform initial design")
     return batch
+
+
+def _always_ahead(journal: Journal) -> bool:
+    """Whether everything that the sources chose so far scored above every uniform draw."""
+    told = [(x.share, x.measurement.score) for x in journal.learned() if x.measurement.score is not None]
+    theirs, uniform = (
+        journal.task.better(np.array([score for share, score in told if share == wanted]))
+        for wanted in ("transfer", "initial")
+    )
+    return len(theirs) > 0 and len(uniform) > 0 and bool(theirs.min() > uniform.max())

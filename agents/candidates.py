@@ -96,13 +96,14 @@ def batch_size(options: Options, counted: int) -> int:
 def open_due(options: Options, counted: int, evaluations: int, opened: int, size: int) -> int:
     """How many of the next `size` evaluations belong to the open share.
 
-    The share is spread evenly over what follows the initial design, and never falls behind.
+    The share is spread evenly over what follows the initial design, each draw in the middle of its part: the
+    first evaluations that know something go where it points.
     """
     at_least = min(options.open_minimum, (evaluations - options.initial) / 4)  # not much of a tiny budget
-    wanted = max(options.open_share * evaluations, at_least)
+    wanted = math.ceil(max(options.open_share * evaluations, at_least) - 1e-9)
     span = max(evaluations - options.initial, 1)
     progress = min(max(counted + size - options.initial, 0) / span, 1.0)
-    return min(size, max(0, math.ceil(wanted * progress - 1e-9) - opened))
+    return min(size, max(0, math.floor(wanted * progress + 0.5) - opened))
 
 
 def open_share(

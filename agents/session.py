@@ -243,6 +243,8 @@ class Session:
         """Whether a step that happens every so many evaluations is due now."""
         if every == 0 or (kind == "reflection" and self.options.reasoner == "none"):
             return False
+        if kind == "model" and self.options.proposer == "uniform":
+            return False  # it draws without the code model
         if kind == "model" and self.options.proposer_url is not None:
             self.warn("the code model is not fine-tuned: a server given by its address keeps its weights")
             return False

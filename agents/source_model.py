@@ -1,6 +1,8 @@
-"""What the measurements of a source task say of any architecture of its space: a Gaussian process.
+"""What the measurements of a source task say of any architecture of its space.
 
-Its predictions are normal scores of the source's ranks, so that tasks in different units can be compared.
+Half of it is a Gaussian process on normal scores of the source's ranks, so that tasks in different units can
+be compared. The other half is how common an architecture's choices are among the source's best: no single
+cell stands out there, and that carries over to another task better than the details of the process.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ MEMORY = 1000
 """Most measurements of a source that its model keeps: the better half of these, the others at random."""
 FITTED = 300
 """Most measurements that the length scales are learned from."""
+BEST_SHARE = 0.2
+"""Share of the measurements that count as the source's best."""
 _PART = 1000  # architectures predicted at a time
 
 
@@ -47,6 +51,7 @@ class SourceModel:
         targets = normal_scores(observed.scores)
         kept = _kept(observed.scores, rng)
         self._rows, targets = observed.choices[kept], targets[kept]
+        self._common = _Common(observed)
         known = extract(self._space, self._rows)
         with threadpool_limits(1, user_api="blas"):  # rounds the same everywhere
             few = rng.permutation(len(kept))[:FITTED]
@@ -58,7 +63,10 @@ class SourceModel:
             self._solved = cho_solve(factor, targets)
 
     def predict(self, rows: Choices) -> Array:
-        """Predicted normal scores of rows (n, D): (n,); 0 is the source's median."""
+        """Expected normal scores of rows (n, D): (n,); 0 is the source's middle."""
+        return (self._by_process(rows) + self._common.predict(rows)) / 2.0
+
+    def _by_process(self, rows: Choices) -> Array:
         found = np.empty(len(rows))
         with threadpool_limits(1, user_api="blas"):
             for start in range(0, len(rows), _PART):
@@ -67,6 +75,26 @@ class SourceModel:
                 known, asked = compared(both, len(self._rows))
                 found[part] = self._solved @ self._process.covariance(distances(known, asked))
         return found
+
+
+class _Common:
+    """How common choices are among the best: log of the product of their frequencies, standardised."""
+
+    def __init__(self, observed: Observations) -> None:
+        order = np.argsort(-observed.scores, kind="stable")
+        best = observed.choices[order[: max(round(BEST_SHARE * len(order)), 1)]]
+        sizes = [len(decision.choices) for decision in observed.space.decisions]
+        counts = [np.bincount(column, minlength=size) for column, size in zip(best.T, sizes, strict=True)]
+        self._logs = [np.log((count + 1.0) / (count + 1.0).sum()) for count in counts]
+        said = self._likelihood(observed.choices)
+        self._middle, self._spread = float(said.mean()), max(float(said.std()), 1e-9)
+
+    def predict(self, rows: Choices) -> Array:
+        """Of rows (n, D): (n,), with mean 0 and variance 1 over what was measured."""
+        return (self._likelihood(rows) - self._middle) / self._spread
+
+    def _likelihood(self, rows: Choices) -> Array:
+        return np.array([log[column] for log, column in zip(self._logs, rows.T, strict=True)]).sum(axis=0)
 
 
 def _kept(scores: Array, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vitruvius.agents.asking import Asker, Limits
@@ -18,6 +18,7 @@ from vitruvius.agents.reasoner import ModelCall
 from vitruvius.errors import ModelError
 from vitruvius.knowledge.answer import Answer
 from vitruvius.knowledge.answer_text import effect_text, space_lines
+from vitruvius.knowledge.ledger import Ledger
 from vitruvius.prompts.library import find
 
 MEASURED = "measured"
@@ -77,6 +78,16 @@ def tell(answer: Answer, chat: Chat, *, limits: Limits | None = None, templates:
         raise ModelError(f"No answer in prose: {asker.failures[-1].sentence}")
     kept = held_to(reply, known, answer.question)
     return Prose(kept.sentences, kept.dropped, tuple(asker.calls))
+
+
+def keep(answer: Answer, prose: Prose, ledger: Ledger) -> None:
+    """Keep a told answer in the ledger, with its calls, as an event `answer` of the newest session.
+
+    It is no call of that session: a question that is asked later does not count against its limits.
+    """
+    sessions = ledger.sessions()
+    if sessions:
+        ledger.log(sessions[-1].id, "answer", {"question": answer.question, **asdict(prose)})
 
 
 def facts(answer: Answer) -> dict[str, str]:

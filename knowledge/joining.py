@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+UNTOLD = 0.5
+"""Half width of an interval, on the quantile scale, from which on a task says nothing about any effect."""
+
 
 def random_effects(
     estimates: Floats, lows: Floats, highs: Floats, level: float
@@ -19,7 +22,8 @@ def random_effects(
     t quantiles, never narrower than the plain one (Roever et al., BMC Med. Res. Methodol. 15:99, 2015).
     A task's own variance is read off its confidence sequence, so that repeated looks are paid for. With
     two tasks that interval says nothing, and one states no more than what both agree on: the hull of the
-    two. With one task it is the task's own.
+    two. With one task it is the task's own. Tasks on which hardly anything was measured yet (`UNTOLD`) stay
+    out while there are others: they neither agree nor disagree, and the t quantiles would count them in full.
 
     Args:
         estimates: (k,) effects, k >= 1.
@@ -30,6 +34,9 @@ def random_effects(
     Returns:
         Estimate, lower and upper end.
     """
+    halves = (highs - lows) / 2.0
+    told = halves <= max(UNTOLD, float(halves.min()))
+    estimates, lows, highs = estimates[told], lows[told], highs[told]
     if len(estimates) == 1:
         return float(estimates[0]), float(lows[0]), float(highs[0])
     variances = np.maximum((highs - lows) / 2.0, 1e-6) ** 2 / _normal_quantile(level) ** 2

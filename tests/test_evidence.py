@@ -152,6 +152,19 @@ def test_random_effects() -> None:
     assert low < 0 < mean < high and high - low > 0.6
 
 
+def test_a_task_that_says_nothing_yet_takes_nothing_away() -> None:
+    """A source's evidence stands when the first draws of the target come in, and yields to what they show."""
+
+    def join(*tasks: tuple[float, float]) -> tuple[float, float, float]:
+        values, halves = np.array(tasks).T
+        return joining.random_effects(values, values - halves, values + halves, 0.05)
+
+    for sources in ([(0.2, 0.1)], [(0.2, 0.1), (0.3, 0.1)], [(0.2, 0.1), (0.3, 0.1), (0.25, 0.1)]):
+        assert join(*sources, (-0.3, 0.95)) == join(*sources)
+        assert join(*sources, (-0.3, 0.1))[1] < 0 < join(*sources)[1]
+    assert join((0.1, 0.9), (-0.1, 0.6)) == pytest.approx((-0.1, -0.7, 0.5)), "the one that says most"
+
+
 def test_e_values_of_shared_draws_are_averaged_and_others_multiplied() -> None:
     logs = np.log(np.array([4.0, 8.0, 3.0]))
     assert np.exp(joining.joined_log_evalue(logs, [0, 0, 1])) == pytest.approx(6 * 3)

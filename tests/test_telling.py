@@ -114,3 +114,8 @@ def test_the_command_prints_both(ledger: Ledger, monkeypatch: pytest.MonkeyPatch
     assert result.stdout.index("understood as: skip >= 1") < result.stdout.index("They help [measured].")
     assert "2 sentences were dropped: cites nothing" in result.stdout
     assert "Trust me" not in result.stdout
+    (kept,) = ledger.events("s", "answer")
+    assert kept.data["question"] == "do skips help?"
+    assert kept.data["sentences"] == ["They help [measured]."]
+    assert [call["reply"] for call in kept.data["calls"]] == ["They help [measured]. Trust me. I know it."]
+    assert not ledger.calls("s"), "nothing that the session itself asked and paid for"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vitruvius.agents.models import Chat
     from vitruvius.agents.telling import Prose
     from vitruvius.knowledge.answer import Answer
+    from vitruvius.knowledge.ledger import Ledger
 
 
 def ask(
@@ -39,10 +40,10 @@ def ask(
     chat = _chat(model) if model is not None else None
     with opened_store(run, url) as (_, store):
         answer = store.ask(question, task=task, limit=limit)
-    if not as_json:
-        for line in answer_lines(answer, drawn):
-            lines.say(line)
-    prose = _told(answer, chat) if chat is not None else None
+        if not as_json:
+            for line in answer_lines(answer, drawn):
+                lines.say(line)
+        prose = _told(answer, chat, store.ledger) if chat is not None else None
     if as_json:
         plain = None if prose is None else dataclasses.asdict(prose)
         lines.print_json(answer.as_json() | {"prose": plain})
@@ -57,13 +58,15 @@ def _chat(model: str) -> Chat:
     return chat_model(model, on_line=lambda line: typer.echo(line, err=True))
 
 
-def _told(answer: Answer, chat: Chat) -> Prose:
-    from vitruvius.agents.telling import tell
+def _told(answer: Answer, chat: Chat, ledger: Ledger) -> Prose:
+    from vitruvius.agents.telling import keep, tell
 
     try:
-        return tell(answer, chat)
+        prose = tell(answer, chat)
     finally:
         chat.close()
+    keep(answer, prose, ledger)
+    return prose
 
 
 def _print_prose(prose: Prose) -> None:
