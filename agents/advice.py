@@ -35,6 +35,8 @@ BEST = 500
 """How many of the best of each source."""
 STEP = 2
 """Evaluations in a batch of the first design."""
+FEWEST_COMPARED = 2
+"""Choices of the sources, and uniform draws, before they are compared: one of each is the toss of a coin."""
 FEWEST_SOURCE = 10
 """Measurements that a source needs to have something to say."""
 POOL = 256
@@ -165,8 +167,8 @@ def first_batch(
     """A part of the design that a session starts with: uniform without sources.
 
     With them, of each two evaluations one is what they think best and one is uniform, which tells whether
-    they are right; both are what they think best while each of theirs so far scored above every uniform draw.
-    Where none is believed any more, all are uniform.
+    they are right; both are what they think best once each of theirs scored above every uniform draw, with
+    two of each at least. Where none is believed any more, all are uniform.
 
     Args:
         journal: What was measured so far.
@@ -205,4 +207,4 @@ def _always_ahead(journal: Journal) -> bool:
         journal.task.better(np.array([score for share, score in told if share == wanted]))
         for wanted in ("transfer", "initial")
     )
-    return len(theirs) > 0 and len(uniform) > 0 and bool(theirs.min() > uniform.max())
+    return min(len(theirs), len(uniform)) >= FEWEST_COMPARED and bool(theirs.min() > uniform.max())

@@ -25,22 +25,21 @@ MARK = "<!-- output of `make run`, shortened; kept by scripts/readme_output.py -
 BLOCK = re.compile(
     rf"(?P<head>{re.escape(MARK)}\n```text\n)(?P<shown>.*?)(?P<foot>^```$)", re.DOTALL | re.MULTILINE
 )
-KEPT = 3
-"""Lines that stay of a series of lines of the same kind."""
+KEPT = {"log": (20, 4), "principle": (6, 0), "pruning": (2, 0)}
+"""Lines that stay at the head and at the end of a series of one kind."""
 WIDTH = 110
 
-_EVALUATION = re.compile(r"^\s*[\d.]+ s  \[ *\d+\]")
-_PROGRESS = re.compile(r"^\s*[\d.]+ s  ")
-_PRINCIPLE = re.compile(r"^(p[0-9a-f]{10} |    \S+: fresh evidence)")
+_KINDS = {
+    "log": re.compile(r"^\s*[\d.]+ s  "),
+    "principle": re.compile(r"^(p[0-9a-f]{10} |    \S+: fresh evidence)"),
+    "pruning": re.compile(r"^(only|rather) .*\[p[0-9a-f]{10}"),
+}
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)*")
 
 
-def kind(line: str) -> str:
+def kind(line: str) -> str | None:
     """What kind of line this is; series of one kind are shortened."""
-    for name, pattern in (("evaluation", _EVALUATION), ("progress", _PROGRESS), ("principle", _PRINCIPLE)):
-        if pattern.match(line):
-            return name
-    return "other"
+    return next((name for name, pattern in _KINDS.items() if pattern.match(line)), None)
 
 
 def shorten(text: str) -> str:
@@ -48,9 +47,9 @@ def shorten(text: str) -> str:
     lines: list[str] = []
     for name, group in itertools.groupby(text.splitlines(), key=kind):
         series = list(group)
-        least = {"evaluation": KEPT, "principle": 2 * KEPT, "progress": 4 * KEPT}.get(name)
-        if least is not None and len(series) > least + 1:
-            series = [*series[:least], "..."]
+        head, foot = KEPT.get(name or "", (len(series), 0))
+        if len(series) > head + foot + 1:
+            series = [*series[:head], "...", *series[len(series) - foot :]]
         lines += [line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..." for line in series]
     return "\n".join(lines) + "\n"
 

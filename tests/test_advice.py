@@ -243,15 +243,13 @@ def session(cora: Task, tmp_path: Path) -> Iterator[Session]:
 def test_the_first_design_is_half_the_sources_choice(session: Session) -> None:
     session.run(8)
     learned = session.journal.learned()
-    assert [x.share for x in learned[:2]] == ["transfer", "initial"]
-    for place in (2, 4):  # all theirs as long as each of theirs is above every uniform draw
-        scores = {
-            share: [x.measurement.score or 0.0 for x in learned[:place] if x.share == share]
-            for share in ("transfer", "initial")
-        }
-        ahead = min(scores["transfer"]) > max(scores["initial"])
-        expected = ["transfer", "transfer" if ahead else "initial"]
-        assert [x.share for x in learned[place : place + 2]] == expected
+    assert [x.share for x in learned[:4]] == ["transfer", "initial"] * 2
+    scores = {
+        share: [x.measurement.score or 0.0 for x in learned[:4] if x.share == share]
+        for share in ("transfer", "initial")
+    }
+    ahead = min(scores["transfer"]) > max(scores["initial"])
+    assert [x.share for x in learned[4:6]] == ["transfer", "transfer" if ahead else "initial"]
     source = session.journal.observations("nasbench-graph/citeseer")
     model = SourceModel(source, session.options.seed)
     first = session.journal.observations().choices[:1]

@@ -187,9 +187,9 @@ def test_dots_stand_for_anything(expected: str, printed: str, good: bool) -> Non
     assert matches(expected, printed) is good
 
 
-def load_script() -> Any:
-    """The module `scripts/readme_output.py`."""
-    spec = importlib.util.spec_from_file_location("readme_output", ROOT / "scripts/readme_output.py")
+def load_script(name: str) -> Any:
+    """The module `scripts/NAME.py`."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -198,18 +198,30 @@ def load_script() -> Any:
 
 
 def test_readme_shows_the_recorded_output() -> None:
-    assert load_script().check() == 0
+    assert load_script("readme_output").check() == 0
+
+
+def test_tables_of_benchmarks_are_what_was_recorded() -> None:
+    script = load_script("record_tables")
+    assert script.stale(update=False) == []
+    page = (
+        "<!-- table: search.json against -->\n| against | 10 |\n| --- | --- |\n| random | -0.99 |\n\nText.\n"
+    )
+    renewed = script.renewed(page)
+    assert "-0.99" not in renewed and "| random | " in renewed and renewed.endswith("|\n\nText.\n")
 
 
 def test_output_is_shortened_in_the_middle_of_series_only() -> None:
-    script = load_script()
-    series = "".join(f"  {i}.0 s  [{i:3d}] model   0.8{i}  key\n" for i in range(9))
+    script = load_script("readme_output")
+    series = "".join(f"  {i}.0 s  [{i:3d}] model   0.8{i}  key\n" for i in range(30))
     short = script.shorten(f"first\n{series}\nBest architecture\nlast\n")
-    assert short.splitlines() == ["first", *series.splitlines()[:3], "...", "", "Best architecture", "last"]
+    assert short.splitlines() == [
+        "first", *series.splitlines()[:20], "...", *series.splitlines()[-4:], "", "Best architecture", "last",
+    ]  # fmt: skip
 
 
 def test_changed_readme_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    script = load_script()
+    script = load_script("readme_output")
     readme, recorded = tmp_path / "README.md", tmp_path / "run.txt"
     monkeypatch.setattr(script, "README", readme)
     monkeypatch.setattr(script, "RECORDED", recorded)

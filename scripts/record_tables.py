@@ -1,0 +1,134 @@
+"""Keep the tables of pages true to the records beside them.
+
+    .venv/bin/python scripts/record_tables.py --update    write them anew
+    .venv/bin/python scripts/record_tables.py --check     do the pages show what was recorded? (in the tests)
+
+A table stands below a mark that names its record, what of it, and for which part of a record of several:
+
+    <!-- table: search.json against -->
+    <!-- table: search_other.json regret transnasbench101-micro digits=4 -->
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PAGES = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
+MARK = re.compile(r"(?P<mark><!-- table: (?P<words>[^>]+) -->\n)(?P<table>(?:\|.*\n)*)")
+SIGNIFICANT = 0.05
+NAMES = {
+    "vitruvius": "**vitruvius**",
+    "evolution": "regularised evolution",
+    "local": "local search",
+    "gp-hamming": "gp-hamming (sees the whole space)",
+    "tpe": "TPE (Optuna)",
+    "nas-bowl": "NAS-BOWL",
+    "bananas": "BANANAS",
+    "ag-net": "AG-Net",
+}
+
+Record = Mapping[str, Any]
+
+
+def against(record: Record, *, digits: int = 2, scale: float = 1.0) -> list[list[str]]:
+    """Paired differences to each method, and on how many tasks they are significant: better / worse."""
+    methods: Record = record["results"]["against"]
+    budgets = list(next(iter(methods.values()))["average"])
+    rows = [["against", *budgets]]
+    for name, found in methods.items():
+        cells: list[str] = []
+        for budget in budgets:
+            told = [task[budget] for task in found["tasks"].values()]
+            clear = [one[0] for one in told if one[3] < SIGNIFICANT]
+            better, worse = sum(mean < 0 for mean in clear), sum(mean > 0 for mean in clear)
+            average = interval(found["average"][budget], digits, scale, signed=True)
+            cells.append(f"{average}, {better}/{worse}")
+        rows.append([NAMES.get(name, name), *cells])
+    return rows
+
+
+def regret(record: Record, *, digits: int = 3, scale: float = 1.0) -> list[list[str]]:
+    """Validation regret of each method on each task."""
+    return _by_task(record, "valid_regret", digits, scale)
+
+
+def test(record: Record, *, digits: int = 2, scale: float = 1.0) -> list[list[str]]:
+    """Test metric of what was best by validation."""
+    return _by_task(record, "test", digits, scale)
+
+
+KINDS: dict[str, Callable[..., list[list[str]]]] = {"against": against, "regret": regret, "test": test}
+
+
+def interval(values: Sequence[float], digits: int, scale: float, *, signed: bool = False) -> str:
+    """Mean [low, high]."""
+    mean, low, high = (f"{value * scale:{'+' if signed else ''}.{digits}f}" for value in values)
+    return f"{mean} [{low}, {high}]"
+
+
+def table(words: str) -> str:
+    """The table that a mark asks for."""
+    file, kind, *rest = words.split()
+    record: Record = json.loads((PAGES / file).read_text(encoding="utf-8"))
+    options: dict[str, Any] = {}
+    for word in rest:
+        name, given, value = word.partition("=")
+        if given:
+            options[name] = int(value) if name == "digits" else float(value)
+        else:
+            record = record[word]
+    rows = KINDS[kind](record, **options)
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def renewed(page: str) -> str:
+    """A page with all its marked tables written anew."""
+    return MARK.sub(lambda found: found["mark"] + table(found["words"]), page)
+
+
+def stale(*, update: bool) -> list[str]:
+    """Names of pages whose tables are not what was recorded; they are with `update`."""
+    found: list[str] = []
+    for path in sorted(PAGES.glob("*.md")):
+        page = path.read_text(encoding="utf-8")
+        new = renewed(page)
+        if new != page:
+            found.append(path.name)
+            if update:
+                path.write_text(new, encoding="utf-8")
+    return found
+
+
+def _by_task(record: Record, what: str, digits: int, scale: float) -> list[list[str]]:
+    tasks = {name: methods for name, methods in record["results"].items() if "/" in name}
+    budgets = list(next(iter(next(iter(tasks.values())).values())))
+    rows = [["task", "method", *budgets]]
+    for name, methods in tasks.items():
+        for method, found in methods.items():
+            cells = [interval(found[budget][what], digits, scale) for budget in budgets]
+            rows.append([name.split("/")[1], NAMES.get(method, method), *cells])
+    return rows
+
+
+def main() -> int:
+    """Read the command line; the exit status."""
+    parser = argparse.ArgumentParser(description="Keep the tables of pages true to their records")
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--update", action="store_true")
+    group.add_argument("--check", action="store_true")
+    given = parser.parse_args()
+    found = stale(update=given.update)
+    for name in found:
+        print(f"{name}: {'renewed' if given.update else 'not what was recorded, see --update'}")
+    return 0 if given.update else int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
