@@ -99,7 +99,7 @@ def open_due(options: Options, counted: int, evaluations: int, opened: int, size
     The share is spread evenly over what follows the initial design, each draw in the middle of its part: the
     first evaluations that know something go where it points.
     """
-    at_least = min(options.open_minimum, (evaluations - options.initial) / 4)  # not much of a tiny budget
+    at_least = min(options.open_minimum, (evaluations - options.initial) / 8)  # not much of a tiny budget
     wanted = math.ceil(max(options.open_share * evaluations, at_least) - 1e-9)
     span = max(evaluations - options.initial, 1)
     progress = min(max(counted + size - options.initial, 0) / span, 1.0)

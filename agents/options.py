@@ -66,7 +66,7 @@ class Options(BaseModel):
     open_share: float = Field(default=0.10, ge=0, le=1)
     """Share of the budget drawn uniformly from the whole space, whatever was pruned."""
     open_minimum: int = Field(default=5, ge=0)
-    """The same as a number of evaluations: the larger of the two counts."""
+    """The same as a number of evaluations; the larger of the two counts, of this at most an eighth."""
     pool: int = Field(default=384, ge=16)
     """Code sequences written for each batch."""
     temperature: float = Field(default=1.0, gt=0, le=2)

@@ -83,11 +83,11 @@ def test_open_share_is_at_least_what_is_promised(session: Session) -> None:
     initial = session.options.initial
     assert shares[:2] == ["transfer", "initial"] and set(shares[:initial]) == {"transfer", "initial"}
     assert "initial" not in shares[initial:]
-    assert shares.count("open") >= 5
+    assert shares.count("open") >= 3
 
 
 @pytest.mark.parametrize(
-    ("evaluations", "expected"), [(50, 5), (100, 10), (12, 2), (14, 2), (20, 4), (200, 20)]
+    ("evaluations", "expected"), [(50, 5), (100, 10), (12, 2), (14, 2), (20, 2), (30, 3), (200, 20)]
 )
 def test_open_share_is_spread_over_the_session(evaluations: int, expected: int) -> None:
     options = Options()
