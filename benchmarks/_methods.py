@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from _free_scores import NAMES as FREE
+from _free_scores import SCORES, run_free, source_of
 from _peers import PEERS
 from _peers import SETTINGS as PEER_SETTINGS
 from numpy.typing import NDArray
@@ -17,36 +19,52 @@ from vitruvius.agents.surrogate import GaussianProcess
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.space import Choices
 
-NAMES = ("vitruvius", *BASELINES, "gp-hamming", *PEERS)
+NAMES = ("vitruvius", *BASELINES, "gp-hamming", *PEERS, "ag-net", *FREE)
 INITIAL = 6
 """Uniform design of the Gaussian process control: as many as a session draws."""
+WITH_SCORE = {f"vitruvius+{score}": score for score in SCORES}
+"""Sessions that have a score of untrained networks as their source."""
 
 
 def run_method(name: str, task: Task, evaluations: int, seed: int, options: Mapping[str, Any]) -> Curve:
     """One run of a method: what it paid for, in order."""
     if name == "vitruvius":
         return session(task, evaluations, seed, options)
+    if name in WITH_SCORE:
+        return session(task, evaluations, seed, options, [source_of(task, WITH_SCORE[name])])
+    if name in FREE:
+        return run_free(name, task, evaluations, seed)
     if name == "gp-hamming":
         return gp_hamming(task, evaluations, seed)
     if name in PEERS:
         return PEERS[name](task, evaluations, seed)
+    if name == "ag-net":
+        from _ag_net import ag_net  # loads torch
+
+        return ag_net(task, evaluations, seed)
     return BASELINES[name](task, evaluations, seed)
 
 
 def settings_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Everything about a method that changes its results."""
-    if name == "vitruvius":
+    if name == "vitruvius" or name in WITH_SCORE:
         return dict(options)
     if name == "evolution":
         return {"population": POPULATION, "tournament": TOURNAMENT}
+    if name == "ag-net":
+        from _ag_net import SETTINGS
+
+        return SETTINGS
     return {"initial": INITIAL} if name == "gp-hamming" else PEER_SETTINGS.get(name, {})
 
 
-def session(task: Task, evaluations: int, seed: int, options: Mapping[str, Any]) -> Curve:
-    """A session from nothing: empty ledger and store, no source task."""
+def session(
+    task: Task, evaluations: int, seed: int, options: Mapping[str, Any], sources: Sequence[Task] = ()
+) -> Curve:
+    """A session with an empty ledger and store."""
     from vitruvius.agents.session import Session  # loads torch: not for those who only run baselines
 
-    with Session(task, seed=seed, **options) as running:
+    with Session(task, seed=seed, sources=sources, **options) as running:
         running.run(evaluations)
         curve = Curve(task.metric.maximize)
         for found in running.curve():

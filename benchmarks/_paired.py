@@ -38,6 +38,21 @@ def units(regrets: Regrets) -> dict[str, float]:
     return found
 
 
+def mean_curves(regrets: Regrets) -> dict[str, list[float | None]]:
+    """Mean regret over tasks and seeds in units, after each evaluation; empty without random search.
+
+    None where some seed has nothing yet.
+    """
+    scale = units(regrets)
+    found: dict[str, list[float | None]] = {}
+    for method in dict.fromkeys(name for methods in regrets.values() for name in methods) if scale else ():
+        curves = [regrets[task][method].mean(axis=0) / scale[task] for task in regrets]
+        width = min(map(len, curves))
+        mean = np.mean([curve[:width] for curve in curves], axis=0)
+        found[method] = [round(float(x), 5) if np.isfinite(x) else None for x in mean]
+    return found
+
+
 def against(regrets: Regrets, ours: str, marks: Sequence[int]) -> dict[str, Any]:
     """Compare one method with each other, task by task and on the average of all tasks.
 

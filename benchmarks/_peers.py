@@ -93,7 +93,7 @@ def nas_bowl(task: Task, evaluations: int, seed: int) -> Curve:
 
     def value(rows: Choices, scores: Array, candidates: Choices, rng: np.random.Generator) -> Array:
         del rng
-        histograms = _relabelled(task.space.graphs(np.concatenate([rows, candidates])), NAS_BOWL["rounds"])
+        histograms = relabelled(task.space.graphs(np.concatenate([rows, candidates])), NAS_BOWL["rounds"])
         return max((_fitted(h, scores) for h in histograms), key=lambda found: found[0])[1]
 
     def propose(best: Choices, rng: np.random.Generator) -> Choices:
@@ -182,7 +182,7 @@ def _ensemble(known: NDArray[Any], scores: Array, asked: NDArray[Any], seed: int
     return found.mean(axis=0), found.std(axis=0)
 
 
-def _relabelled(graphs: Graphs, rounds: list[int]) -> list[Array]:
+def relabelled(graphs: Graphs, rounds: list[int]) -> list[Array]:
     """Weisfeiler-Lehman histograms (n, F) after each number of relabellings by the sorted predecessors."""
     labels: NDArray[np.int64] = graphs.labels.astype(np.int64)
     nodes = int(graphs.labels.shape[1])

@@ -106,7 +106,7 @@ def _session(task: Task, sources: Sequence[Task], evaluations: int, options: Map
 
 def copy(task: Task, sources: Sequence[Measured], evaluations: int, seed: int) -> Curve:
     """The best of the source in order; with several, the best of each in turn. Then uniform draws."""
-    return _in_order(task, _best_in_turn(sources), evaluations, seed)
+    return in_order(task, _best_in_turn(sources), evaluations, seed)
 
 
 def counting(task: Task, sources: Sequence[Measured], evaluations: int, seed: int) -> Curve:
@@ -119,7 +119,7 @@ def counting(task: Task, sources: Sequence[Measured], evaluations: int, seed: in
     likely = np.zeros(len(everything))
     for column, often in enumerate(counts(sources)):
         likely += np.log(often + 1.0)[everything[:, column]]
-    return _in_order(task, everything[np.argsort(-likely, kind="stable")], evaluations, seed)
+    return in_order(task, everything[np.argsort(-likely, kind="stable")], evaluations, seed)
 
 
 def warm_evolution(task: Task, sources: Sequence[Measured], evaluations: int, seed: int) -> Curve:
@@ -184,7 +184,7 @@ def _child(
     return task.space.sample(1, rng)[0]
 
 
-def _in_order(task: Task, rows: Choices, evaluations: int, seed: int) -> Curve:
+def in_order(task: Task, rows: Choices, evaluations: int, seed: int) -> Curve:
     """Measure rows (n, D) in order, each id once; then uniform draws."""
     purse, rng = Purse(task, evaluations), np.random.default_rng(seed)
     for start in range(0, len(rows), 64):

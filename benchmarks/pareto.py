@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from vitruvius.agents.pareto import hypervolume
 from vitruvius.errors import UserError
-from vitruvius.figures import curves
+from vitruvius.figures import as_file, curves
 from vitruvius.generator.evaluation.table import TableBench
 from vitruvius.generator.evaluation.task import Task
 
@@ -220,7 +220,7 @@ def main() -> None:
     results = results_of(cells, given.evaluations)
     if given.picture is not None:
         label = "hypervolume of score and latency, mean over tasks and devices"
-        given.picture.write_text(curves(results["curves"], label) + "\n", encoding="utf-8")
+        given.picture.write_text(as_file(curves(results["curves"], label)), encoding="utf-8")
     settings = {"tasks": tasks, "devices": devices, "evaluations": given.evaluations}
     print_record("pareto", seeds, {**settings, **{m: settings_of(m, OPTIONS) for m in methods}}, results)
 

@@ -3,7 +3,8 @@ r"""Search at equal budget: Vitruvius against baselines, from nothing, many seed
 Every method sees validation scores only and pays for each identity it first learns. The last line printed is
 one JSON object; `results[task][method]["50"]` holds the validation regret and the test metric of the best by
 validation after 50 evaluations: mean and bootstrap 95 % interval of the mean over seeds, in the task's unit;
-`results["against"][other]` what `_paired.against` says of a session and each other method.
+`results["against"][other]` what `_paired.against` says of a session and each other method, and
+`results["curves"]` the mean over tasks after each evaluation, in units of random search's regret after 50.
 
     VITRUVIUS_TABLES=FOLDER python benchmarks/search.py --task nasbench201/cifar10 \
         --methods vitruvius,random,evolution --evaluations 100 --seeds 30 --out runs/search.jsonl
@@ -26,17 +27,18 @@ from typing import Any
 
 import numpy as np
 from _methods import NAMES, run_method, settings_of
-from _paired import against
+from _paired import against, mean_curves
 from _record import print_record, settings_hash
 from _renamed import RenamedSpace, disguise
 from _runs import append, finished, read_options
 from numpy.typing import NDArray
 
 from vitruvius.errors import UserError
+from vitruvius.figures import as_file, curves
 from vitruvius.generator.evaluation.revealed import has_test, optimum, reveal_test
 from vitruvius.generator.evaluation.task import Task
 
-MARKS = (10, 20, 50, 100)
+MARKS = (10, 20, 50, 100, 192)
 RESAMPLES = 10_000
 
 
@@ -155,6 +157,7 @@ def main() -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="option of the session"
     )
     parser.add_argument("--out", type=Path, help="JSON lines of finished runs, to resume from")
+    parser.add_argument("--picture", type=Path, help="SVG of the mean curves; needs the method random")
     parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
     given = parser.parse_args()
     methods = given.methods.split(",")
@@ -180,12 +183,18 @@ def main() -> None:
     results: dict[str, Any] = {task: {} for task in tasks}
     for (task, method), group in jobs.items():
         results[task][method] = summarise([done[job.key] for job in group], given.evaluations)
+    regrets = {
+        task: {method: _regrets([done[job.key] for job in jobs[task, method]]) for method in methods}
+        for task in tasks
+    }
     if "vitruvius" in methods and len(methods) > 1:
-        regrets = {
-            task: {method: _regrets([done[job.key] for job in jobs[task, method]]) for method in methods}
-            for task in tasks
-        }
         results["against"] = against(regrets, "vitruvius", [m for m in MARKS if m <= given.evaluations])
+    if lines := mean_curves(regrets):
+        results["curves"] = lines
+        if given.picture is not None:
+            label = "regret, 1 = random search after 50"
+            picture = curves(lines, label, maximize=False, logarithmic=True)
+            given.picture.write_text(as_file(picture), encoding="utf-8")
     settings = {f"{task} {method}": group[0].settings for (task, method), group in jobs.items()}
     print_record("search", seeds, settings, results)
 

@@ -6,7 +6,7 @@ of source and target and each method, the validation regret after each number of
 bootstrap interval over seeds, divided by what random search leaves after 50 there (NAS-Bench-201: in points).
 `results["session against"]` holds paired differences of `session` to every other method (see `_paired`), and
 `results["evaluations to reach no-source"]` how many more a session with sources needs to get where one
-without is.
+without is. `results["curves"]` has the mean over pairs after each evaluation.
 
     VITRUVIUS_TABLES=FOLDER python benchmarks/transfer.py --protocol nasbench201 --size 200 --seeds 30 \
         --out runs/transfer.jsonl
@@ -34,6 +34,8 @@ from numpy.typing import NDArray
 from search import interval
 
 from vitruvius.errors import UserError
+from vitruvius.figures import as_file
+from vitruvius.figures import curves as drawn
 from vitruvius.generator.evaluation.revealed import optimum
 from vitruvius.generator.evaluation.task import Task
 
@@ -101,6 +103,7 @@ def main() -> None:
     parser.add_argument("--proposer", default="uniform", help="of the sessions: what writes codes")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="session option")
     parser.add_argument("--out", type=Path, help="JSON lines of finished runs, to resume from")
+    parser.add_argument("--picture", type=Path, help="SVG of the mean curves")
     parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
     given = parser.parse_args()
     methods = given.methods.split(",")
@@ -136,7 +139,12 @@ def main() -> None:
         for where, group in jobs.items()
     }
     settings = {f"{pair.name} {method}": group[0].settings for (pair, method), group in jobs.items()}
-    print_record("transfer", range(given.seeds), settings, summarise(pairs, usable, curves, evaluations))
+    results = summarise(pairs, usable, curves, evaluations)
+    if given.picture is not None:
+        unit = "in points" if given.protocol == "nasbench201" else "1 = random search after 50"
+        picture = drawn(results["curves"], f"regret, {unit}", maximize=False, logarithmic=True)
+        given.picture.write_text(as_file(picture), encoding="utf-8")
+    print_record("transfer", range(given.seeds), settings, results)
 
 
 def summarise(
@@ -153,7 +161,8 @@ def summarise(
     }
     mean = {m: np.mean([curves[pair, m] for pair in pairs], axis=0) for m in methods}
     tables["average"] = {m: {str(k): interval(mean[m][:, k - 1].tolist()) for k in marks} for m in methods}
-    found: dict[str, Any] = {"regret": tables}
+    lines = {m: [round(float(x), 5) for x in mean[m].mean(axis=0)] for m in methods}
+    found: dict[str, Any] = {"regret": tables, "curves": lines}
     if "session" in methods:
         whole = {pair.name: {m: curves[pair, m] for m in methods} for pair in pairs}
         found["session against"] = against(whole, "session", marks)

@@ -284,6 +284,16 @@ def test_curves_figure_draws_one_line_for_each_method() -> None:
     assert "nan" not in curves({"a": [1.0]}, "accuracy")
 
 
+def test_curves_on_a_logarithmic_axis() -> None:
+    lines = {"ours": [1.0, 0.1, 0.01, 0.0], "random": [1.0, 1.0, 1.0, 1.0]}
+    svg = curves(lines, "regret", maximize=False, logarithmic=True)
+    ours = re.findall(r'points="([^"]+)"', svg)[0].split()
+    heights = [float(point.split(",")[1]) for point in ours]
+    assert heights[1] - heights[0] == pytest.approx(heights[2] - heights[1], abs=0.2)  # a tenth each time
+    assert heights[3] > heights[2]
+    assert ">0.1<" in svg
+
+
 @pytest.mark.parametrize(
     ("low", "high", "colour"), [(0.1, 0.3, "#5a7d2a"), (-0.3, -0.1, "#a83232"), (-1, 9, "#777")]
 )

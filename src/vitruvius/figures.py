@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -12,15 +13,24 @@ from vitruvius.knowledge.principle import Effect
 if TYPE_CHECKING:
     from vitruvius.generator.portrait import CodeMeaning, Portrait
 
-COLOURS = ("#1f5fa8", "#b5541c", "#5a7d2a", "#7a4a9e")
-"""Of the lines in a figure, in order."""
+PALETTE = (
+    "#1f5fa8", "#b5541c", "#5a7d2a", "#7a4a9e", "#a83258", "#1d8a8a", "#8a6d1d", "#555555",
+    "#c07fb0", "#88a0c0", "#4a4a9e", "#9ea84a",
+)  # fmt: skip
+"""Of the lines in a figure, and of what codes stand for, in order."""
 
 WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 40
 """Space around the plot, in pixels."""
 
 
-def curves(lines: Mapping[str, Sequence[float | None]], label: str, *, maximize: bool = True) -> str:
+def curves(
+    lines: Mapping[str, Sequence[float | None]],
+    label: str,
+    *,
+    maximize: bool = True,
+    logarithmic: bool = False,
+) -> str:
     """Best score so far over evaluations, one line for each method.
 
     Args:
@@ -28,35 +38,44 @@ def curves(lines: Mapping[str, Sequence[float | None]], label: str, *, maximize:
         label: Name and unit of the vertical axis.
         maximize: Whether larger is better. The axis leaves out the worst fifth of the values, which is
             mostly first draws; lines enter at its edge.
+        logarithmic: Whether the axis is so, for values above 0; what is not above 0 is drawn at its end.
 
     Returns:
         An `<svg>` element; empty where no line has a value.
     """
-    values = sorted(value for line in lines.values() for value in line if value is not None)
+    known = [value for line in lines.values() for value in line if value is not None]
+    if logarithmic:
+        least = math.log10(min((value for value in known if value > 0), default=1.0))
+        known = [math.log10(value) if value > 0 else least for value in known]
+    values = sorted(known)
     if not values:
         return ""
-    fifth = len(values) // 5
+    fifth = 0 if logarithmic else len(values) // 5
     low, high = (values[fifth], values[-1]) if maximize else (values[0], values[-1 - fifth])
     margin = (high - low) * 0.05 or abs(high) * 0.01 or 1.0
     low, high = low - margin, high + margin
     longest = max(len(line) for line in lines.values())
 
     def point(index: int, value: float) -> tuple[float, float]:
+        if logarithmic:
+            value = math.log10(value) if value > 0 else low
         inside = min(max(value, low), high)
         across = LEFT + (WIDTH - LEFT - RIGHT) * index / max(longest - 1, 1)
         return across, TOP + (HEIGHT - TOP - BOTTOM) * (high - inside) / (high - low)
 
-    parts = [_axes(low, high, longest, label)]
+    parts = [_axes(low, high, longest, label, logarithmic)]
     for row, (name, line) in enumerate(lines.items()):
-        colour = COLOURS[row % len(COLOURS)]
+        colour = PALETTE[row % len(PALETTE)]
         pairs = [point(i, value) for i, value in enumerate(line) if value is not None]
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(_text(WIDTH - RIGHT - 4, HEIGHT - BOTTOM - 10 - 16 * row, name, "end", colour))
+        column, place = divmod(row, 5)  # names stand where lines seldom are
+        down = HEIGHT - BOTTOM - 10 - 16 * place if maximize else TOP + 14 + 16 * place
+        parts.append(_text(WIDTH - RIGHT - 4 - 110 * column, down, name, "end", colour))
     return _svg(WIDTH, HEIGHT, f"{label}, best so far", "".join(parts))
 
 
-def _axes(low: float, high: float, longest: int, label: str) -> str:
+def _axes(low: float, high: float, longest: int, label: str, logarithmic: bool) -> str:
     """Frame, three marks on each axis, and what they mean."""
     plot = HEIGHT - TOP - BOTTOM
     parts = [
@@ -65,7 +84,8 @@ def _axes(low: float, high: float, longest: int, label: str) -> str:
     ]
     for part in (0.0, 0.5, 1.0):
         value = low + (high - low) * part
-        parts.append(_text(LEFT - 6, TOP + plot * (1 - part) + 4, f"{value:.4g}", "end"))
+        shown = f"{10**value:.2g}" if logarithmic else f"{value:.4g}"
+        parts.append(_text(LEFT - 6, TOP + plot * (1 - part) + 4, shown, "end"))
         count = 1 + round((longest - 1) * part)
         across = LEFT + (WIDTH - LEFT - RIGHT) * part
         parts.append(_text(across, HEIGHT - BOTTOM + 16, str(count), "middle"))
@@ -105,18 +125,23 @@ def staircase(front: Sequence[FrontLine], label: str, *, maximize: bool = True) 
         line += f"V{y(best):.1f}"
     parts = [
         f'<path d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}" fill="none" stroke="#888"/>',
-        f'<path d="{line}H{WIDTH - RIGHT}" fill="none" stroke="{COLOURS[0]}" stroke-width="2"/>',
+        f'<path d="{line}H{WIDTH - RIGHT}" fill="none" stroke="{PALETTE[0]}" stroke-width="2"/>',
         _text(LEFT, HEIGHT - 6, f"{label} (vertical) against {name}", "start"),
     ]
     for one, cost, score in zip(front, costs, scores, strict=True):
         about = escape(f"{one.key}: {score:.4g} at {cost:.4g}")
-        dot = f'cx="{x(cost):.1f}" cy="{y(score):.1f}" r="4" fill="{COLOURS[0]}"'
+        dot = f'cx="{x(cost):.1f}" cy="{y(score):.1f}" r="4" fill="{PALETTE[0]}"'
         parts.append(f"<circle {dot}><title>{about}</title></circle>")
     for at, text in ((low, f"{low:.4g}"), (max(scores), f"{max(scores):.4g}")):
         parts.append(_text(LEFT - 6, y(at) + 4, text, "end"))
     for at, anchor in ((left, "start"), (max(costs), "end")):
         parts.append(_text(x(at), HEIGHT - BOTTOM + 16, f"{at:.4g}", anchor))
     return _svg(WIDTH, HEIGHT, f"{label} against {name}", "".join(parts))
+
+
+def as_file(figure: str) -> str:
+    """A figure as the content of a file of its own: there, browsers draw it only if it names its language."""
+    return figure.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
 
 
 def interval(effect: Effect) -> str:
@@ -132,13 +157,6 @@ def interval(effect: Effect) -> str:
         f'<circle cx="{x(effect.estimate):.1f}" cy="9" r="3.5" fill="{colour}"/>'
     )
     return _svg(200, 18, f"{effect.estimate:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}]", body)
-
-
-PALETTE = (
-    "#1f5fa8", "#b5541c", "#5a7d2a", "#7a4a9e", "#a83258", "#1d8a8a", "#8a6d1d", "#555555",
-    "#c07fb0", "#88a0c0", "#4a4a9e", "#9ea84a",
-)  # fmt: skip
-"""Of what codes stand for, in the order of first use."""
 
 
 def code_usage(portrait: Portrait) -> str:
