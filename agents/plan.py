@@ -11,6 +11,7 @@ from vitruvius.agents.options import Options
 from vitruvius.agents.prices import price_of
 from vitruvius.agents.reasoners import BOTH, own_price
 from vitruvius.generator.evaluation.task import Task
+from vitruvius.generator.evaluation.with_latency import BenchWithLatency
 from vitruvius.knowledge.records import IMPORTED
 
 
@@ -23,11 +24,12 @@ def make_plan(
     learned_from = [{"task": s.name, "seen": options.source_size - held, "held": held} for s in sources]
     how = "look-ups in a table" if task.evaluator.tabular else "measurements that take their time"
     direction = "larger is better" if task.metric.maximize else "smaller is better"
+    foretold = task.bench.describe() if isinstance(task.bench, BenchWithLatency) else []
     lines = [
         f"task       {task.name}: {task.metric.name} ({direction}), {_size(task)} architectures",
         f"budget     {evaluations} evaluations, {counted} done, {max(evaluations - counted, 0)} to do: {how}",
     ]
-    lines += aims.describe()
+    lines += [*foretold, *aims.describe()]
     if sources:
         total = len(sources) * options.source_size
         names = ", ".join(source.dataset for source in sources)
@@ -47,6 +49,7 @@ def make_plan(
         "reasoner": options.reasoner,
         "proposer": options.proposer,
         "lines": lines,
+        **({"latency": foretold} if foretold else {}),
         **({"aims": facts} if (facts := aims.facts()) else {}),
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vitruvius.errors import CheckpointError, UserError
-from vitruvius.generator.cards import read_card
+from vitruvius.generator.cards import CARD, read_card
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.information import information
 from vitruvius.generator.language_model import read_corpus
@@ -41,16 +41,26 @@ def find_model(
         UserError: Neither a space nor a folder, or a codec beside something that has its own.
         CheckpointError: Damaged or foreign, or a checkpoint that writes the codes of another codec.
     """
-    if place in space_names() and codec is None:
-        return load_or_train(place, seed=seed, progress=progress)
     folder = Path(place).expanduser()
+    if place in space_names() and not (codec and folder.is_dir()):
+        if codec is not None:
+            raise UserError(
+                f"{place} is a space, whose models have a codec of their own: leave out --codec {codec}, or "
+                "give the folder of a language model checkpoint."
+            )
+        return load_or_train(place, seed=seed, progress=progress)
     if not folder.is_dir():
         raise UserError(
             f"{place!r} is neither a space nor a folder. Spaces: {', '.join(space_names())}. A folder is "
             "one that `vitruvius generator train` wrote, or a language model checkpoint with --codec."
         )
     if codec is None:
-        return open_model(folder)
+        return _whole(folder)
+    if (folder / "config.json").is_file() and not (folder / CARD).is_file():
+        raise CheckpointError(
+            f"{folder} is a checkpoint that has not learned our codes: it has no {CARD}. "
+            "`adapt_checkpoint` in vitruvius.generator.adapters teaches it those of a codec."
+        )
     card = read_card(folder, "language model")
     names = _codec_of(codec)
     if card.get("space") != names.space.name:
@@ -142,6 +152,27 @@ def codec_figures(codec: Codec, seed: int = 0) -> dict[str, Any]:
         "told": round(float(shared.told.max()), 4),
         "relabelling_by_position": shared.per_position(),
     }
+
+
+def _whole(folder: Path) -> CodeModel:
+    """The code model in a folder.
+
+    Raises:
+        CheckpointError: Damaged or foreign, or a language model alone.
+    """
+    try:
+        return open_model(folder)
+    except CheckpointError:
+        try:
+            read_card(folder, "language model")
+        except CheckpointError:
+            pass
+        else:
+            raise CheckpointError(
+                f"{folder} holds a language model alone: name the codec whose codes it writes, or the code "
+                "model that has it, with --codec FOLDER."
+            ) from None
+        raise
 
 
 def _codec_of(folder: Path) -> Codec:

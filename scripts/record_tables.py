@@ -31,6 +31,8 @@ NAMES = {
     "nas-bowl": "NAS-BOWL",
     "bananas": "BANANAS",
     "ag-net": "AG-Net",
+    "session": "**session**",
+    "no-source": "session without a source",
 }
 
 Record = Mapping[str, Any]
@@ -63,7 +65,42 @@ def test(record: Record, *, digits: int = 2, scale: float = 1.0) -> list[list[st
     return _by_task(record, "test", digits, scale)
 
 
-KINDS: dict[str, Callable[..., list[list[str]]]] = {"against": against, "regret": regret, "test": test}
+def average(record: Record, *, digits: int = 2, scale: float = 1.0) -> list[list[str]]:
+    """Regret of each method with sources, mean over pairs of sources and target."""
+    methods: Record = record["results"]["regret"]["average"]
+    rows = [["after", *next(iter(methods.values()))]]
+    for name, found in methods.items():
+        cells = [interval(values, digits, scale) for values in found.values()]
+        rows.append([NAMES.get(name, name), *cells])
+    return rows
+
+
+def pairs(record: Record, *, digits: int = 2, scale: float = 1.0) -> list[list[str]]:
+    """Mean regret of a session with sources and of one without, for each pair of sources and target."""
+    both = ("session", "no-source")
+    told = {name: found for name, found in record["results"]["regret"].items() if name != "average"}
+    rows = [["sources -> target", "method", *next(iter(told.values()))["session"]]]
+    for name, found in told.items():
+        for method in both:
+            cells = [f"{values[0] * scale:.{digits}f}" for values in found[method].values()]
+            rows.append([name, NAMES[method], *cells])
+    return rows
+
+
+def reach(record: Record) -> list[list[str]]:
+    """How many evaluations more than one without a session with sources needs to get as far."""
+    told: Record = record["results"]["evaluations to reach no-source"]
+    budgets = list(next(iter(told.values())))
+    cells = {
+        name: ["not within" if found[one] is None else f"{found[one]:+d}" for one in budgets]
+        for name, found in told.items()
+    }
+    return [["sources -> target", *budgets], *([name, *row] for name, row in cells.items())]
+
+
+KINDS: dict[str, Callable[..., list[list[str]]]] = {
+    "against": against, "regret": regret, "test": test, "average": average, "pairs": pairs, "reach": reach,
+}  # fmt: skip
 
 
 def interval(values: Sequence[float], digits: int, scale: float, *, signed: bool = False) -> str:

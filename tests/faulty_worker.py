@@ -32,6 +32,7 @@ def train(
     seed: int,
     pieces: int,
     graphs: bool,
+    bar: Sequence[float],
 ) -> list[Trained]:
     global calls
     calls += 1
@@ -65,7 +66,7 @@ def train(
         torch.zeros(3_000_000_000, dtype=torch.uint8)
     if seed == DIVERGE:
         recipe = recipe.model_copy(update={"lr": 1e30})
-    return train_networks(builds, images, recipe, seed, pieces, graphs)
+    return train_networks(builds, images, recipe, seed, pieces, graphs, bar)
 
 
 def _poisoned(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vitruvius.errors import UserError
+from vitruvius.generator.evaluation.table import Table, TableBench
 from vitruvius.generator.evaluation.task import Task
 
 SEARCH = Path(__file__).parents[1] / "benchmarks" / "search.py"
@@ -81,6 +83,15 @@ def test_peers_pay_for_each_identity_once(name: str) -> None:
     assert curve.ids == again.ids != method(task, 16, 1).ids
 
 
+def test_ag_net_moves_towards_what_scores_well() -> None:
+    module, task = benchmark_module("_ag_net"), Task("nasbench-graph/cora")
+    curve, again = module.ag_net(task, 64, 0), module.ag_net(task, 64, 0)
+    assert len(set(curve.ids)) == len(curve.ids) == 64 and curve.ids == again.ids
+    assert curve.ids[:16] == benchmark_module("_methods").random_search(task, 16, 0).ids
+    scores = np.array(curve.scores, dtype=np.float64)
+    assert scores[48:].mean() > scores[:16].mean() + 0.002
+
+
 def test_holm_and_pairs() -> None:
     paired = benchmark_module("_paired")
     against, holm = paired.against, paired.holm
@@ -112,3 +123,48 @@ def test_bad_arguments_are_one_sentence(arguments: tuple[str, ...], said: str) -
     result = search(*arguments)
     assert result.returncode == 2
     assert said in result.stderr and "Traceback" not in result.stderr
+
+
+def test_free_scores_cost_no_evaluation(tables: Path) -> None:
+    free = benchmark_module("_free_scores")
+    task = Task("transnasbench101-micro/class_scene", evaluator=Table(tables))
+    assert isinstance(task.bench, TableBench)
+    zen = free.known_scores(task, "zen")
+    curve = free.run_free("zen", task, 8, 0)
+    places = task.bench.positions(task.space.parse_many(curve.keys))
+    assert len(set(curve.ids)) == 8 and (np.diff(zen[places]) <= 0).all() and zen[places[0]] == zen.max()
+    first = free.run_free("all-3x3", task, 3, 0).keys[0]
+    assert first == "64-41414-3_33_333"
+    source = free.source_of(task, "zen")
+    assert source.label != task.label
+    some = task.space.architectures(task.space.enumerate()[:5])
+    assert [one.score for one in source.bench.measure(some)] == zen[:5].tolist()
+    with pytest.raises(UserError, match="Allowed: zen"):
+        source.sibling("cifar10")
+    with pytest.raises(UserError, match="read no images"):
+        free.flops(Task("nasbench-graph/cora").space)
+
+
+def test_mean_curves_are_in_units_of_random_search() -> None:
+    mean_curves = benchmark_module("_paired").mean_curves
+    random = np.full((3, 50), 2.0)
+    ours = random.copy()
+    ours[0, 0], ours[:, 1:] = np.inf, 1.0
+    found = mean_curves({"a": {"ours": ours, "random": random}, "b": {"ours": ours, "random": 2 * random}})
+    assert found["ours"][:2] == [None, 0.375] and found["random"] == [1.0] * 50
+    assert mean_curves({"a": {"ours": ours}}) == {}
+
+
+def test_ablation_takes_parts_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ablation = benchmark_module("ablation")
+    monkeypatch.setitem(ablation.STARTS, "nothing", (("nasbench-graph/cs", ()),))
+    small = {"reasoner": "none", "proposer": "uniform", "finetune_every": 0, "pool": 32, "local": 32}
+    monkeypatch.setattr(ablation, "WHOLE", small)
+    jobs = ablation.jobs_of("nothing", ["surrogate", "pruning", "fine-tuning"], 14, 2, 0)
+    assert {job.part for job in jobs} == {"whole", "random", "surrogate"}  # the others need sources, or seeds
+    assert jobs[-1].options == {**small, "selection": "random"} and len({job.key for job in jobs}) == 6
+    done = {job.key: ablation.execute(job) for job in jobs}
+    found = ablation.summarise(jobs, done, 14)
+    mean, low, high, p = found["against"]["surrogate"]["tasks"]["nasbench-graph/cs"]["10"]
+    whole, without = (found["regret"]["nasbench-graph/cs"][name]["10"][0] for name in ("whole", "surrogate"))
+    assert mean == pytest.approx(whole - without, abs=1e-4) and low <= mean <= high and 0 < p <= 1

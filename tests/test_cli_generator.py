@@ -86,6 +86,15 @@ def test_what_is_no_model(tmp_path: Path, code_model: CodeModel) -> None:
         raise_of(score(str(tmp_path)))
     with pytest.raises(CheckpointError, match="holds a 'code model', but a 'language model' was expected"):
         raise_of(score(str(code_model.folder), "--codec", str(code_model.folder)))
+    with pytest.raises(
+        CheckpointError, match=r"holds a language model alone: name the codec .* with --codec"
+    ):
+        raise_of(score(str(code_model.language_model)))
+    with pytest.raises(UserError, match="nasbench201 is a space, whose models have a codec of their own"):
+        raise_of(score("nasbench201", "--codec", str(code_model.folder)))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"has not learned our codes.*adapt_checkpoint"):
+        raise_of(score(str(tmp_path), "--codec", str(code_model.folder)))
     with pytest.raises(UnknownNameError, match="proposer 'magic'"):
         raise_of(score(str(code_model.folder), "--engine", "magic"))
 

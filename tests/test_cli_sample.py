@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from vitruvius.agents.posterior import predict
 from vitruvius.cli.generator import app
 from vitruvius.errors import InvalidPredicateError, UnknownNameError, UserError
 from vitruvius.generator import library
@@ -78,8 +79,13 @@ def test_score(run: Path, tmp_path: Path) -> None:
     choices = SPACE.parse_many([row["architecture"] for row in rows])
     assert (choices == 3).sum(axis=1).mean() > 2.5  # 1.2 of 6 where nothing is asked for
     with Ledger(run / LEDGER_FILE) as ledger:
-        known = {learned.measurement.id for learned in ledger.learned("s")}
-    assert not known & {row["id"] for row in rows}
+        measured = [learned.measurement for learned in ledger.learned("s")]
+    assert not {one.id for one in measured} & {row["id"] for row in rows}
+    scores = -np.array([one.score for one in measured], dtype=np.float64)
+    both = np.concatenate([choices, SPACE.enumerate()[::10]])
+    expected = predict(SPACE, SPACE.parse_many([one.key for one in measured]), scores, both).mean
+    order = np.argsort(-expected[: len(choices)], kind="stable")
+    assert np.corrcoef(order, np.arange(len(order)))[0, 1] > 0.95  # best first
 
 
 def test_both_as_a_table(run: Path, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,14 @@ from typer.testing import CliRunner
 
 from vitruvius.errors import UserError, VitruviusError
 from vitruvius.generator import export as export_module
+from vitruvius.generator.evaluation import engine, revealed
+from vitruvius.generator.evaluation.engine import train_networks
 from vitruvius.generator.evaluation.images import SPLIT, load_images
 from vitruvius.generator.evaluation.recipe import Recipe
 from vitruvius.generator.evaluation.revealed import reveal_images
+from vitruvius.generator.evaluation.sources import Parts
 from vitruvius.generator.export import Card, Retraining, Rival, Trained, read_card
+from vitruvius.generator.export.finished import PART, Finished, Score
 from vitruvius.generator.export.onnx_file import PACKAGES
 from vitruvius.generator.export.retraining import TEST, retrain
 from vitruvius.generator.networks import build_network
@@ -75,13 +82,76 @@ def test_only_the_classes_of_the_search_are_judged():
     assert set(final.valid_y.tolist()) == {0, 1}
 
 
-def test_a_data_set_s_own_test_part_stays_unread(monkeypatch: pytest.MonkeyPatch):
-    from vitruvius.generator.evaluation import revealed
-    from vitruvius.generator.evaluation.sources import Parts
+def write_cifar10(root: Path, binary: bool) -> tuple[Any, list[int]]:
+    """CIFAR-10 as it is published, 20 images in each file; those of the test part."""
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
+    x, y = np.zeros((0, 3072), np.uint8), list[int]()
+    for name in names:
+        x, y = rng.integers(0, 256, (20, 3072), dtype=np.uint8), rng.permutation(np.arange(20) % 10).tolist()
+        if binary:
+            records = b"".join(bytes([label]) + image.tobytes() for image, label in zip(x, y, strict=True))
+            (root / f"{name}.bin").write_bytes(records)
+        else:
+            (root / name).write_bytes(pickle.dumps({b"data": x, b"labels": y}, protocol=4))
+    return x.reshape(-1, 3, 32, 32), y
 
-    parts = Parts(shades(), None, set_aside=10_000)
+
+@pytest.mark.parametrize("form", ["python", "binary", "tar.gz"])
+def test_cifar_s_own_test_part_is_what_a_winner_is_judged_on(tmp_path: Path, form: str):
+    root = tmp_path / "cifar-10"
+    x, y = write_cifar10(root, form == "binary")
+    path = root
+    if form == "tar.gz":
+        path = tmp_path / "cifar-10-python.tar.gz"
+        with tarfile.open(path, "w:gz") as archive:
+            archive.add(root, root.name)
+    searched, final = load_images(str(path), None, SPLIT), reveal_images(str(path))
+    assert final is not None and (final.name, final.classes) == ("cifar10", 10)
+    np.testing.assert_array_equal(final.valid_x, x)
+    assert final.valid_y.tolist() == y
+    assert len(final.train_y) == len(searched.train_y) + len(searched.valid_y) == 100
+    fewer = reveal_images(str(path), classes=3)
+    assert fewer is not None and len(fewer.valid_y) == 6 and set(fewer.valid_y.tolist()) == {0, 1, 2}
+
+
+def test_a_folder_s_and_a_table_s_own_test_part_is_read_when_the_search_is_over(tmp_path: Path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    rows: list[dict[str, Any]] = []
+    for part, count in (("train", 12), ("test", 3)):
+        for number in range(count):
+            label, shade = number % 3, 10 * number + (part == "test")
+            file = tmp_path / "shades" / part / "abc"[label] / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8), shade, np.uint8)).save(file)
+            rows.append({"png": file.read_bytes(), "label": label, "split": part})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "shades.parquet")
+    for source in ("shades", "shades.parquet"):
+        final = reveal_images(str(tmp_path / source))
+        assert final is not None and numbers(final.valid_x) == [1, 11, 21]
+        assert final.valid_y.tolist() == [0, 1, 2] and len(final.train_y) == 12
+
+
+def test_imagenet16_is_judged_on_what_is_set_aside_of_its_validation_part(monkeypatch: pytest.MonkeyPatch):
+    x, y = shades(90)
+    parts = Parts((x[:60], y[:60]), (x[60:], y[60:]))
     monkeypatch.setattr(revealed, "read_source", lambda source, size: parts)
-    assert reveal_images("cifar10") is None
+    monkeypatch.setattr(revealed, "source_name", lambda source, classes: "imagenet16")
+    final = reveal_images("imagenet16")
+    assert final is not None and len(final.valid_y) == 9 and min(numbers(final.valid_x)) >= 60
+    assert sorted(numbers(final.train_x) + numbers(final.valid_x)) == list(range(90))
+
+
+def test_a_test_part_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch):
+    x, y = shades(60)
+    parts = Parts((x, y), None, 3, lambda: (x[:3], y[:3] + 7))
+    monkeypatch.setattr(revealed, "read_source", lambda source, size: parts)
+    with pytest.raises(UserError, match="The test part does not fit"):
+        reveal_images("cifar10")
 
 
 # ---- what is written ------------------------------------------------------------------------------
@@ -125,6 +195,50 @@ def test_the_same_seed_gives_the_same_score(tmp_path: Path):
         for _ in range(2)
     ]
     assert scores[0] == scores[1]
+
+
+def test_an_interrupted_retraining_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Stopped in the third of four networks: the first two are not trained again, and the result is the same."""
+    facts: dict[str, Any] = {"rival": Rival(key=NOTHING.key, what="the other")}
+    whole = retrain(
+        exported(tmp_path / "one", **facts), dataset=shades(), recipe=SHORT, seeds=2, device="cpu"
+    )
+    folder = exported(tmp_path / "two", **facts)
+    trained: list[int] = []
+
+    def train(builds: Any, images: Any, recipe: Recipe, seed: int) -> Any:
+        if len(trained) == 2:
+            trained.append(seed)
+            raise KeyboardInterrupt
+        trained.append(seed)
+        return train_networks(builds, images, recipe, seed)
+
+    monkeypatch.setattr(engine, "train_networks", train)
+
+    def again(progress: Callable[[str], None] | None = None) -> Retraining:
+        return retrain(folder, dataset=shades(), recipe=SHORT, seeds=2, device="cpu", progress=progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        again()
+    assert (folder / PART).is_dir() and not (folder / "model.safetensors").exists()
+    lines: list[str] = []
+    done = again(progress=lines.append)
+    assert trained == [0, 1, 0, 0, 1], "the winner's seeds once, the rival's first again"
+    assert ["finished before" in line for line in lines] == [True, True, False, False]
+    assert (done.winner, done.rival) == (whole.winner, whole.rival)
+    assert (folder / "model.safetensors").read_bytes() == (
+        tmp_path / "one" / "model.safetensors"
+    ).read_bytes()
+    assert not (folder / PART).exists()
+
+
+def test_what_was_finished_under_another_recipe_is_trained_again(tmp_path: Path):
+    one = Finished(tmp_path, {"recipe": "a"})
+    one.keep("key", 0, Score(90.0, 1.0), {"w": torch.ones(2)})
+    kept = Finished(tmp_path, {"recipe": "a"}).find("key", 0)
+    assert kept is not None and kept[0] == Score(90.0, 1.0) and kept[1]["w"].tolist() == [1.0, 1.0]
+    assert Finished(tmp_path, {"recipe": "b"}).find("key", 0) is None
+    assert one.find("key", 1) is None and one.find("other", 0) is None
 
 
 def test_the_command(tmp_path: Path):

@@ -108,9 +108,8 @@ def test_only_who_writes_with_the_code_model_has_it_fine_tuned(
     tuned: list[int] = []
     monkeypatch.setattr("vitruvius.agents.learning.finetune_model", lambda *_: tuned.append(1))
     for proposer, wanted in (("uniform", False), ("ngram", True)):
-        with Session(
-            cora, reasoner="none", **(SMALL | {"proposer": proposer, "finetune_every": 5})
-        ) as session:
+        settings: dict[str, Any] = {**SMALL, "proposer": proposer, "finetune_every": 5, "reasoner": "none"}
+        with Session(cora, **settings) as session:
             session.run(8)
         assert bool(tuned) is wanted
 

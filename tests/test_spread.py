@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from vitruvius.cli import app
-from vitruvius.config import build_evaluator, dump_settings, load_settings
+from vitruvius.config import build_evaluator, build_plan, dump_settings, load_settings
 from vitruvius.errors import SettingsError
 from vitruvius.generator.evaluation.pool import Pool
 from vitruvius.generator.evaluation.ray_cluster import Ray
@@ -53,10 +53,21 @@ def test_settings_are_kept_and_read_again(tmp_path: Path):
     assert again == settings
 
 
-@pytest.mark.parametrize("settings", [{"halving": 3}, {"latency": 1}])
-def test_what_a_cluster_does_not_do_is_said(settings: dict[str, Any]):
-    with pytest.raises(SettingsError, match="leave them out with ray"):
-        built(evaluator="ray", **settings)
+def test_a_cluster_does_not_take_latencies():
+    with pytest.raises(SettingsError, match="leave it out with ray"):
+        built(evaluator="ray", latency=1)
+
+
+def test_halving_on_a_cluster_searches_with_the_lowest_rung_and_climbs_there():
+    settings = load_settings(None, {"evaluator": "ray", "halving": 3, "address": "10.0.0.5:6379", "limit": 9})
+    lowest, plan = build_evaluator(settings), build_plan(settings)
+    assert isinstance(lowest, Ray) and isinstance(lowest.evaluator, Train)
+    assert lowest.evaluator.recipe.epochs == 1
+    assert plan is not None and [recipe.epochs for recipe in plan.recipes] == [1, 4, 12]
+    full = plan.at(plan.recipes[-1])
+    assert isinstance(full, Ray) and isinstance(full.evaluator, Train) and full.address == lowest.address
+    assert full.evaluator.recipe.epochs == 12
+    assert build_plan(load_settings(None, {"evaluator": "ray"})) is None
 
 
 def test_a_search_by_score_from_the_command_line(tmp_path: Path):

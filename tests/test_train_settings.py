@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vitruvius.agents.options import Options
-from vitruvius.config import Settings, build_evaluator, dump_settings, load_settings
+from vitruvius.config import Settings, build_evaluator, build_rungs, dump_settings, load_settings
 from vitruvius.errors import UserError
 from vitruvius.generator.evaluation.train import Train
 from vitruvius.generator.evaluation.train_settings import TrainSettings
@@ -22,8 +22,10 @@ def test_a_name_is_in_one_table_only():
 
 def test_each_setting_is_an_argument_of_train_with_the_same_default():
     parameters = inspect.signature(Train.__init__).parameters
-    defaults = TrainSettings().model_dump(exclude={"halving", "recipe"})
+    defaults = TrainSettings().arguments()
+    del defaults["recipe"]
     assert defaults == {name: parameters[name].default for name in defaults}
+    assert set(TrainSettings.model_fields) - set(defaults) == {"recipe", "halving", "hyperband", "narrowest"}
     assert Train(recipe=TrainSettings().recipe).recipe == Train().recipe
 
 
@@ -61,6 +63,11 @@ def test_halving_searches_with_the_lowest_rung():
     assert evaluator.recipe.epochs == 1
     full = build_evaluator(load_settings(None, {"evaluator": "train"}))
     assert isinstance(full, Train) and full.recipe.epochs == 12
+    narrow = load_settings(None, {"evaluator": "train", "halving": 3, "narrowest": 2})
+    assert [(r.epochs, r.width) for r in build_rungs(narrow)] == [(1, 2), (4, 5), (12, 8)]
+    for setting in ({"hyperband": True}, {"narrowest": 2}):
+        with pytest.raises(UserError, match="give --halving 3 too"):
+            build_evaluator(load_settings(None, {"evaluator": "train", **setting}))
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,16 @@ def read_archive(path: Path, kind: Archive) -> tuple[Labelled, Labelled | None]:
     return (np.concatenate([x for x, _ in train]), np.concatenate([y for _, y in train])), valid
 
 
+def read_archive_test(path: Path, kind: Archive) -> Labelled:
+    """CIFAR's test part: for the final judgement, after a search (`revealed`).
+
+    Raises:
+        DataError: A file is damaged, or not what it should be.
+    """
+    with _opened(path) as read:
+        return _labelled(read(kind.test), kind, f"{path}/{kind.test}")
+
+
 class _opened:
     """Reads files by name out of a folder or an archive."""
 

@@ -32,16 +32,23 @@ class Trained:
         score: Validation accuracy in percent; None where it diverged.
         reason: Why there is no score.
         losses: Mean training loss of each epoch.
+        stopped: Whether it was stopped before the end, because its loss was above the bar.
     """
 
     network: nn.Module
     score: float | None = None
     reason: str = ""
     losses: list[float] = field(default_factory=list[float])
+    stopped: bool = False
 
     @property
     def diverged(self) -> bool:
         """Whether a loss or an output was not finite."""
+        return self.over and not self.stopped
+
+    @property
+    def over(self) -> bool:
+        """Whether it is not trained any more."""
         return bool(self.reason)
 
 
@@ -52,6 +59,7 @@ def train_networks(
     seed: int,
     pieces: int = 1,
     graphs: bool = False,
+    bar: Sequence[float] = (),
 ) -> list[Trained]:
     """Train fresh networks side by side, and take their validation accuracy.
 
@@ -63,6 +71,7 @@ def train_networks(
         pieces: Each batch is computed in so many pieces whose gradients are added up.
         graphs: On a GPU, record a step once and replay it, so that no time is lost on starting kernels; not
             with `drop_path`, which changes the step.
+        bar: Highest training loss after each epoch; a network above it is stopped (see `stopping`).
 
     Returns:
         One for each network, in order.
@@ -77,10 +86,10 @@ def train_networks(
         training.begin_epoch(epoch)
         for _ in range(training.epochs.steps):
             step()
-        if not training.end_epoch(epoch):
+        if not training.end_epoch(epoch, bar):
             break
     for trained in training.trained:
-        if not trained.diverged:
+        if not trained.over:
             _score(trained, images, recipe)
     return training.trained
 
@@ -123,23 +132,31 @@ class _Training:
         self._optimiser.zero_grad(set_to_none=True)
         x, y = self.epochs.next()
         for number, (trained, stream) in enumerate(zip(self.trained, self._streams, strict=True)):
-            if not trained.diverged:
+            if not trained.over:
                 with stream:
                     self._backward(trained.network, x, y, self._losses[number])
         for stream in self._streams:
             stream.join()
         self._optimiser.step()
 
-    def end_epoch(self, epoch: int) -> bool:
-        """Set aside networks whose loss is not finite; whether any is left."""
-        for trained, loss in zip(self.trained, self._losses.tolist(), strict=True):
-            if trained.diverged:
+    def end_epoch(self, epoch: int, bar: Sequence[float] = ()) -> bool:
+        """Set aside networks whose loss is not finite, or above the bar; whether any is left."""
+        epochs = self._recipe.epochs
+        for trained, total in zip(self.trained, self._losses.tolist(), strict=True):
+            if trained.over:
                 continue
-            trained.losses.append(loss / self.epochs.steps)
+            loss = total / self.epochs.steps
+            trained.losses.append(loss)
             if not math.isfinite(loss):
-                trained.reason = f"the training loss was not finite in epoch {epoch} of {self._recipe.epochs}"
+                trained.reason = f"the training loss was not finite in epoch {epoch} of {epochs}"
+            elif epoch < epochs and epoch <= len(bar) and loss > bar[epoch - 1]:
+                trained.stopped = True
+                trained.reason = (
+                    f"after epoch {epoch} of {epochs} the training loss was {loss:.3g}, above "
+                    f"{bar[epoch - 1]:.3g}, the highest among those that led the rung below"
+                )
         self._losses.zero_()
-        return not all(trained.diverged for trained in self.trained)
+        return not all(trained.over for trained in self.trained)
 
     def _set_rate(self) -> None:
         rate = self._rates.index_select(0, self._step)[0]

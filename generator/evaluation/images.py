@@ -104,41 +104,53 @@ def load_images(
         parts = Parts(_arrays(source))
     else:
         parts = Parts(dataset_items(source))
-    train, valid, aside = _divided(parts, split, classes)
+    train, valid, aside = divided(parts, split, classes)
     train_x, train_y, values = _limited(train, limit)
     valid_x, valid_y, _ = _limited(valid, limit)
-    digest = hashlib.sha256()
-    for array in (train_x, train_y, valid_x, valid_y):
-        digest.update(str((array.shape, str(array.dtype))).encode())
-        digest.update(np.ascontiguousarray(array).data)
-    fingerprint = digest.hexdigest()[:16]
+    fingerprint = hash_of(train_x, train_y, valid_x, valid_y)
     name = name or f"data-{fingerprint[:8]}"
     return Images(name, train_x, train_y, valid_x, valid_y, len(values), aside, fingerprint)
+
+
+def hash_of(*arrays: NDArray[np.generic]) -> str:
+    """Sixteen hexadecimal digits that name these arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(str((array.shape, str(array.dtype))).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
 
 
 Checked = tuple[NDArray[np.generic], NDArray[np.int64], NDArray[np.generic]]
 """Images (n, C, H, W), labels 0..classes-1, and what the classes were called."""
 
 
-def _divided(parts: Parts, split: Split, classes: int | None) -> tuple[Checked, Checked, int]:
-    """Training part, validation part, and how many images are set aside."""
-    x, y, values = _checked(*_first_classes(parts.train, classes))
+def divided(parts: Parts, split: Split, classes: int | None) -> tuple[Checked, Checked, int]:
+    """Training part, validation part, and how many images are set aside; arguments as in `load_images`."""
+    x, y, values = checked(*first_classes(parts.train, classes))
     if parts.valid is None:
         shares = split if parts.set_aside is None else _without(split, 2)
         train, valid, test = split_rows(y, shares)
-        divided = (x[train], y[train], values), (x[valid], y[valid], values)
+        both = (x[train], y[train], values), (x[valid], y[valid], values)
     else:
-        other_x, other_y, found = _checked(*_first_classes(parts.valid, classes))
+        other_x, other_y, found = checked(*first_classes(parts.valid, classes))
         if not np.array_equal(values, found) or x.shape[1:] != other_x.shape[1:]:
             raise UserError(
                 f"The training and the validation part do not fit: images of {x.shape[1:]} and "
                 f"{other_x.shape[1:]}, {len(values)} and {len(found)} classes."
             )
         _, valid, test = split_rows(other_y, _without(split, 0) if parts.set_aside is None else (0, 1, 0))
-        divided = (x, y, values), (other_x[valid], other_y[valid], values)
-    if min(len(part[1]) for part in divided) == 0:
+        both = (x, y, values), (other_x[valid], other_y[valid], values)
+    if min(len(part[1]) for part in both) == 0:
         raise UserError(f"A split of {split} leaves no image to train or to validate on of {len(y)} images.")
-    return *divided, len(test) if parts.set_aside is None else parts.set_aside
+    return *both, len(test) if parts.set_aside is None else parts.set_aside
+
+
+def aside(parts: Parts, split: Split, classes: int | None) -> Labelled:
+    """What `divided` sets aside of a data set without a test part of its own."""
+    x, y = first_classes(parts.train if parts.valid is None else parts.valid, classes)
+    *_, rows = split_rows(y.astype(np.int64), split if parts.valid is None else _without(split, 0))
+    return x[rows], y[rows]
 
 
 def _without(split: Split, part: int) -> Split:
@@ -150,7 +162,7 @@ def _without(split: Split, part: int) -> Split:
     return train, valid, test
 
 
-def _first_classes(part: Labelled, classes: int | None) -> Labelled:
+def first_classes(part: Labelled, classes: int | None) -> Labelled:
     """Only the images of the classes with the smallest labels."""
     x, y = part
     if classes is None or y.ndim != 1 or len(y) != len(x):
@@ -196,7 +208,7 @@ def _arrays(source: tuple[Any, Any]) -> Labelled:
     return np.asarray(source[0]), np.asarray(source[1])
 
 
-def _checked(x: NDArray[np.generic], y: NDArray[np.generic]) -> Checked:
+def checked(x: NDArray[np.generic], y: NDArray[np.generic]) -> Checked:
     """Images as (n, C, H, W) uint8 or float32, labels as 0..classes-1."""
     if x.ndim == 3:
         x = x[:, None]

@@ -20,7 +20,7 @@ COLUMNS = ("jpeg", "image", "img", "png", "bytes")
 
 Labelled = tuple[NDArray[np.generic], NDArray[np.integer[Any]]]
 Parts = dict[str, Labelled]
-"""Images (n, C, H, W) and labels by part: "train" always, "valid" where it is given. Tests are not read."""
+"""Images (n, C, H, W) and labels by part: "train" always, "valid" where it is given."""
 
 
 def read_folder(path: Path, side: int | None) -> tuple[Parts, int]:
@@ -37,7 +37,7 @@ def read_folder(path: Path, side: int | None) -> tuple[Parts, int]:
         UserError: No images, images of several sizes, or a class that only one part has.
         DataError: A file that is no image.
     """
-    root = path / "train" if (path / "train").is_dir() else path
+    root = _training_folder(path)
     classes = [folder.name for folder in _folders(root)]
     if len(classes) < 2:
         raise UserError(
@@ -52,6 +52,16 @@ def read_folder(path: Path, side: int | None) -> tuple[Parts, int]:
     return parts, sum(1 for _ in tests)
 
 
+def read_folder_test(path: Path, side: int | None) -> Labelled:
+    """The images in `test/CLASS`: for the final judgement, after a search (`revealed`)."""
+    classes = [folder.name for folder in _folders(_training_folder(path))]
+    return _classes(path / "test", classes, side)
+
+
+def _training_folder(path: Path) -> Path:
+    return path / "train" if (path / "train").is_dir() else path
+
+
 def read_parquet(path: Path, side: int | None) -> tuple[Parts, int]:
     """Read a Parquet file with a column of encoded images, `label`, and perhaps `split`.
 
@@ -61,6 +71,33 @@ def read_parquet(path: Path, side: int | None) -> tuple[Parts, int]:
     Raises:
         UserError: Columns are missing.
         DataError: A damaged file or image.
+    """
+    table, column, labels, splits = _table(path)
+    parts: Parts = {}
+    for part, names in (("train", ("train",)), ("valid", VALIDATION)):
+        rows = np.flatnonzero(np.isin(splits, names))
+        if len(rows):
+            encoded = table[column].take(rows).to_pylist()
+            parts[part] = (_stacked(_encoded(encoded, path), side, path), labels[rows])
+    if "train" not in parts:
+        raise UserError(f"{path} has no row whose split is train.")
+    return parts, int((splits == "test").sum())
+
+
+def read_parquet_test(path: Path, side: int | None) -> Labelled:
+    """The rows whose split is "test": for the final judgement, after a search (`revealed`)."""
+    table, column, labels, splits = _table(path)
+    rows = np.flatnonzero(splits == "test")
+    encoded = table[column].take(rows).to_pylist()
+    return _stacked(_encoded(encoded, path), side, path), labels[rows]
+
+
+def _table(path: Path) -> tuple[Any, str, NDArray[np.integer[Any]], NDArray[np.str_]]:
+    """The rows, the name of the column of images, and labels and splits (n,).
+
+    Raises:
+        UserError: Columns are missing, or a split has another name.
+        DataError: A damaged file.
     """
     from pyarrow import ArrowException, parquet
 
@@ -81,15 +118,7 @@ def read_parquet(path: Path, side: int | None) -> tuple[Parts, int]:
     known = np.isin(splits, ("train", *VALIDATION, "test"))
     if not known.all():
         raise UserError(f"{path} has the split {str(splits[~known][0])!r}; allowed: train, val, test.")
-    parts: Parts = {}
-    for part, names in (("train", ("train",)), ("valid", VALIDATION)):
-        rows = np.flatnonzero(np.isin(splits, names))
-        if len(rows):
-            encoded = table[column].take(rows).to_pylist()
-            parts[part] = (_stacked(_encoded(encoded, path), side, path), labels[rows])
-    if "train" not in parts:
-        raise UserError(f"{path} has no row whose split is train.")
-    return parts, int((splits == "test").sum())
+    return table, column, labels, splits
 
 
 def _encoded(values: Iterable[Any], path: Path) -> Iterator[tuple[str, Any]]:

@@ -12,10 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import TableError, UserError
-from vitruvius.generator.evaluation.images import SPLIT, Images, Source, Split, load_images, split_rows
-from vitruvius.generator.evaluation.sources import Parts, dataset_items, read_source
+from vitruvius.generator.evaluation.images import (
+    SPLIT,
+    Images,
+    Source,
+    Split,
+    aside,
+    divided,
+    first_classes,
+    hash_of,
+)
+from vitruvius.generator.evaluation.sources import Parts, dataset_items, read_source, source_name
 from vitruvius.generator.evaluation.table import TableBench
 from vitruvius.generator.evaluation.task import Task
+from vitruvius.generator.evaluation.with_latency import BenchWithLatency
 from vitruvius.generator.space import Architecture, Choices
 
 _TEST = {"nasbench101": "test", "nasbench201": "test", "nasbench-graph": "test"}
@@ -82,39 +92,40 @@ def reveal_images(
 
     Returns:
         For training the training and the validation part of the search together; in place of the validation
-        part the images that were set aside. None where the data set brings a division of its own: its
-        test part is not read at all.
+        part what no search ever saw: the data set's own test part, else the images that were set aside.
+        None where a split leaves none.
 
     Raises:
-        UserError: As `load_images`.
+        UserError: As `load_images`, or a test part whose images are of other classes or sizes.
     """
     if isinstance(source, str):
-        parts = read_source(source, image_size)
+        parts, name = read_source(source, image_size), source_name(source, classes)
     elif isinstance(source, tuple):
-        parts = Parts((np.asarray(source[0]), np.asarray(source[1])))
+        parts, name = Parts((np.asarray(source[0]), np.asarray(source[1]))), ""
     else:
-        parts = Parts(dataset_items(source))
-    if parts.valid is not None or parts.set_aside is not None:
+        parts, name = Parts(dataset_items(source)), ""
+    (train_x, train_y, values), (valid_x, valid_y, _), _ = divided(parts, split, classes)
+    own = parts.tests is not None
+    x, y = first_classes(parts.tests(), classes) if parts.tests is not None else aside(parts, split, classes)
+    if len(y) == 0:
         return None
-    x, y = parts.train
-    kept = np.isin(y, np.unique(y)[:classes])
-    x, y = x[kept], y[kept]
-    seen = load_images((x, y), None, split)
-    *_, aside = split_rows(y.astype(np.int64), split)
-    if len(aside) == 0:
-        return None
-    tests = x[aside] if x.ndim == 4 else x[aside, None]
+    # Two classes are needed to train on, not to be judged by: so labels are looked up, not checked anew.
+    x = x if x.ndim == 4 else x[:, None]
+    if not np.isin(y, values).all() or x.shape[1:] != train_x.shape[1:]:
+        what = "The test part" if own else "What is set aside"
+        raise UserError(f"{what} does not fit what is trained on: it has other classes or sizes of images.")
+    hashed = hash_of(train_x, train_y, valid_x, valid_y)
     return Images(
-        seen.name,
-        np.concatenate([seen.train_x, seen.valid_x]), np.concatenate([seen.train_y, seen.valid_y]),
-        tests.astype(seen.train_x.dtype), np.searchsorted(np.unique(y), y[aside]),
-        seen.classes, 0, seen.fingerprint,
+        name or f"data-{hashed[:8]}",
+        np.concatenate([train_x, valid_x]), np.concatenate([train_y, valid_y]),
+        x.astype(train_x.dtype), np.searchsorted(values, y), len(values), 0, hashed,
     )  # fmt: skip
 
 
 def _bench(task: Task) -> TableBench:
-    if not isinstance(task.bench, TableBench):
+    bench = task.bench.inner if isinstance(task.bench, BenchWithLatency) else task.bench
+    if not isinstance(bench, TableBench):
         raise UserError(
-            f"{task.name} is measured by {task.bench.evaluator}, not by a table: only tables can tell."
+            f"{task.name} is measured by {bench.evaluator}, not by a table: only tables can tell."
         )
-    return task.bench
+    return bench

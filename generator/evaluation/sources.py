@@ -8,7 +8,9 @@ import importlib
 import importlib.metadata
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,9 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import DataError, MissingPartError, UserError, unknown_name
-from vitruvius.generator.evaluation.archives import IMAGENET16, find_archive, read_archive
+from vitruvius.generator.evaluation.archives import IMAGENET16, find_archive, read_archive, read_archive_test
 from vitruvius.generator.evaluation.embedded import cache_folder
-from vitruvius.generator.evaluation.pictures import read_folder, read_parquet
+from vitruvius.generator.evaluation.pictures import (
+    read_folder,
+    read_folder_test,
+    read_parquet,
+    read_parquet_test,
+)
 
 EMBEDDED = ("digits", "mnist")
 """Data sets that come with an installed package."""
@@ -38,11 +45,13 @@ class Parts:
         train: Images (n, H, W) or (n, C, H, W), and labels (n,).
         valid: The same for validation, where the data set has such a part.
         set_aside: Size of the test part that it has; that part is not read. None where it has none.
+        tests: Reads the test part where it has one. Called by `revealed` alone, when the search is over.
     """
 
     train: Labelled
     valid: Labelled | None = None
     set_aside: int | None = None
+    tests: Callable[[], Labelled] | None = None
 
 
 def source_name(source: str, classes: int | str | None = None) -> str:
@@ -97,17 +106,20 @@ def read_source(source: str, image_size: int | None = None) -> Parts:
     archive = find_archive(path)
     if archive is not None:
         train, valid = read_archive(path, archive)
-        # ImageNet16 has no test part of its own: NAS-Bench-201 tests on a half of its validation part
-        return Parts(train, valid, archive.held if archive.name != IMAGENET16 else None)
+        if archive.name == IMAGENET16:  # no test part of its own: it is taken from the validation part
+            return Parts(train, valid)
+        return Parts(train, valid, archive.held, partial(read_archive_test, path, archive))
     if path.is_file() and path.suffix == ".parquet":
         parts, tests = read_parquet(path, image_size)
+        read_tests = partial(read_parquet_test, path, image_size)
     elif path.is_dir():
         parts, tests = read_folder(path, image_size)
+        read_tests = partial(read_folder_test, path, image_size)
     else:
         raise UserError(
             f"{path} is none of what can be trained on: CIFAR's archive, a .parquet file, or a folder."
         )
-    return Parts(parts["train"], parts.get("valid"), tests or None)
+    return Parts(parts["train"], parts.get("valid"), tests or None, read_tests if tests else None)
 
 
 def dataset_items(source: Any) -> Labelled:

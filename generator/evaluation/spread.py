@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vitruvius.generator.evaluation.task import Evaluator
+from vitruvius.generator.evaluation.recipe import Recipe
 from vitruvius.generator.evaluation.train import Train
 from vitruvius.generator.evaluation.train_settings import TrainSettings
 
+if TYPE_CHECKING:
+    from vitruvius.generator.evaluation.pool import Pool
+    from vitruvius.generator.evaluation.ray_cluster import Ray
 
-def on_cluster(dataset: str, settings: TrainSettings, address: str | None, gpus: float | None) -> Evaluator:
+
+def on_cluster(
+    dataset: str, settings: TrainSettings, recipe: Recipe, address: str | None, gpus: float | None
+) -> Ray:
     """`Train` on a Ray cluster; each worker trains one pack.
 
     Args:
         dataset: As in `Train`.
-        settings: How to train; `workers` is the most there may be.
+        recipe: How one candidate is trained.
+        settings: Everything else; `workers` is the most there may be.
         address: Of the cluster; None starts one on this machine.
         gpus: Share of a GPU for each worker; None is a whole one where there are some.
 
@@ -24,12 +31,12 @@ def on_cluster(dataset: str, settings: TrainSettings, address: str | None, gpus:
     from vitruvius.generator.evaluation.ray_cluster import Ray
 
     return Ray(
-        _one(dataset, settings), address, workers=settings.workers, cpus=settings.threads, gpus=gpus,
+        _one(dataset, settings, recipe), address, workers=settings.workers, cpus=settings.threads, gpus=gpus,
         each=settings.pack,
     )  # fmt: skip
 
 
-def on_gpus(train: Train, dataset: str, settings: TrainSettings) -> Evaluator:
+def on_gpus(train: Train, dataset: str, settings: TrainSettings) -> Train | Pool:
     """`Train` in a process for each GPU of this machine, or in `workers` that share them; as it is on one."""
     if settings.device not in ("auto", "cuda"):
         return train
@@ -41,10 +48,16 @@ def on_gpus(train: Train, dataset: str, settings: TrainSettings) -> Evaluator:
     from vitruvius.generator.evaluation.pool import Pool
 
     workers = settings.workers or count
-    return Pool(_one(dataset, settings), workers, gpus=count, threads=settings.threads, each=settings.pack)
+    return Pool(
+        _one(dataset, settings, train.recipe),
+        workers,
+        gpus=count,
+        threads=settings.threads,
+        each=settings.pack,
+    )
 
 
-def _one(dataset: str, settings: TrainSettings) -> Train:
+def _one(dataset: str, settings: TrainSettings, recipe: Recipe) -> Train:
     """What one worker does: one process that trains."""
-    given: dict[str, Any] = {**settings.model_dump(exclude={"halving"}), "workers": 1}
+    given: dict[str, Any] = {**settings.arguments(), "recipe": recipe, "workers": 1}
     return Train(dataset, **given)

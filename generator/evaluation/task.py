@@ -27,6 +27,7 @@ class Status(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"  # environmental: tried again when device or limits differ
     TIMED_OUT = "timed_out"  # environmental
     FAILED = "failed"  # environmental: crash, lost worker, full disk
+    STOPPED = "stopped"  # before its end, because it learned more slowly than others: only within a rung
 
     @property
     def permanent(self) -> bool:

@@ -69,7 +69,11 @@ class _Run:
 
 
 class TrainBench:
-    """`Train` set up for one space: trains candidates and yields each as it is done."""
+    """`Train` set up for one space: trains candidates and yields each as it is done.
+
+    Attributes:
+        curves: Mean training loss of each epoch, by the key of what was trained here.
+    """
 
     devices: tuple[str, ...] = ()
 
@@ -104,6 +108,7 @@ class TrainBench:
         self.fingerprint = images.fingerprint
         self.fidelity = recipe.fidelity
         self._command = command
+        self.curves: dict[str, tuple[float, ...]] = {}
         self._idle: list[Child] = []
         weakref.finalize(self, _kill_all, self._idle)
 
@@ -123,18 +128,25 @@ class TrainBench:
         """Parameters and multiply-adds of the networks as the recipe builds them, in millions."""
         return network_costs(self.space, choices, self.shape)
 
-    def measure(self, architectures: Sequence[Architecture], *, seed: int = 0) -> Iterator[Measurement]:
+    def measure(
+        self, architectures: Sequence[Architecture], *, seed: int = 0, bar: Sequence[float] = ()
+    ) -> Iterator[Measurement]:
         """Train the representative of each architecture, yielding its measurement as it is done.
 
         Closing the iterator early, Ctrl-C too, kills what is still training.
+
+        Args:
+            architectures: What to train.
+            seed: Of weights, order and augmentation.
+            bar: Highest training loss after each epoch; what is above it is stopped (see `stopping`).
 
         Raises:
             UserError: The training process cannot start: no such device, or not enough memory for it.
         """
         rest = iter(architectures)
-        return self.stream(lambda places: list(itertools.islice(rest, places)), seed=seed)
+        return self.stream(lambda places: list(itertools.islice(rest, places)), seed=seed, bar=bar)
 
-    def stream(self, draw: Draw, *, seed: int = 0) -> Iterator[Measurement]:
+    def stream(self, draw: Draw, *, seed: int = 0, bar: Sequence[float] = ()) -> Iterator[Measurement]:
         """Train what is drawn, as `measure`; more is drawn whenever a process is free.
 
         Raises:
@@ -143,6 +155,7 @@ class TrainBench:
         workers, pack = self.limits.processes(), self._pack_size()
         waiting = deque[list[Architecture]]()
         running, inbox = dict[Child, _Run](), queue.Queue[tuple[Child, dict[str, Any] | None]]()
+        job = {"space": self.space.name, "seed": seed, "bar": list(bar)}
         try:
             while True:
                 while (free := workers - len(running)) > 0:
@@ -153,19 +166,20 @@ class TrainBench:
                     child = self._take(inbox)
                     running[child] = _Run(waiting.popleft(), time.monotonic() + START_LIMIT)
                     if child.device:
-                        self._send(child, running[child], seed)
+                        self._send(child, running[child], job)
                 if not running:
                     return
                 for child, message in self._hear(inbox, running):
                     if message is not None and "ready" in message:
                         child.device = message["ready"]
-                        self._send(child, running[child], seed)
+                        self._send(child, running[child], job)
                         continue
                     run = running.pop(child)
                     ends = self._ends(child, run, message)
                     if not ends:
                         waiting.extendleft([one] for one in reversed(run.pack))
                     for architecture, end in zip(run.pack, ends, strict=bool(ends)):
+                        self.curves[architecture.key] = tuple(end.get("losses", ()))
                         yield self._measurement(architecture, child.device, seed, end)
         finally:
             _kill_all(list(running))
@@ -205,11 +219,10 @@ class TrainBench:
         }
         return Child(settings, self._packed, inbox, self._command)
 
-    def _send(self, child: Child, run: _Run, seed: int) -> None:
+    def _send(self, child: Child, run: _Run, job: Mapping[str, Any]) -> None:
         """Hand over the candidates; their time begins now."""
         run.sent, run.deadline = True, time.monotonic() + self.limits.time_limit * len(run.pack)
-        keys = [architecture.key for architecture in run.pack]
-        child.send({"space": self.space.name, "keys": keys, "seed": seed})
+        child.send({**job, "keys": [architecture.key for architecture in run.pack]})
 
     def _hear(
         self, inbox: Inbox, running: Mapping[Child, _Run]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -14,6 +16,10 @@ class TrainSettings(BaseModel):
     """A recipe that comes with us, or a TOML file with the fields of `Recipe`."""
     halving: int | None = Field(default=None, ge=2)
     """Search with so many times, squared, fewer epochs; then the best are trained longer, few in full."""
+    hyperband: bool = False
+    """With halving: afterwards some more candidates, drawn uniformly, begin with longer training."""
+    narrowest: int | None = Field(default=None, ge=1)
+    """With halving: channels of the first stage in the shortest training, growing to the recipe's."""
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N"."""
     time_limit: float = Field(default=300.0, gt=0)
@@ -36,3 +42,7 @@ class TrainSettings(BaseModel):
     """Take only the first so many classes."""
     image_size: int | None = Field(default=None, ge=4)
     """Height and width that image files are scaled to."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Those that `Train` takes."""
+        return self.model_dump(exclude={"halving", "hyperband", "narrowest"})

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import IO, Any
 
 import numpy as np
@@ -34,9 +34,10 @@ from vitruvius.generator.networks import build_network
 from vitruvius.generator.space import get_space
 
 TrainFunction = Callable[
-    [Sequence[Callable[[], nn.Module]], DeviceImages, Recipe, int, int, bool], Sequence[Trained]
+    [Sequence[Callable[[], nn.Module]], DeviceImages, Recipe, int, int, bool, Sequence[float]],
+    Sequence[Trained],
 ]
-"""Builds, images, recipe, seed, pieces, graphs: as `train_networks`."""
+"""Builds, images, recipe, seed, pieces, graphs, bar: as `train_networks`."""
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
 
@@ -71,7 +72,7 @@ def main(train: TrainFunction = train_networks) -> None:
     while True:
         job = jobs.get()
         architectures = [(job["space"], key) for key in job["keys"]]
-        write_message(replies, {"results": candidates.answer(architectures, job["seed"])})
+        write_message(replies, {"results": candidates.answer(architectures, job["seed"], job["bar"])})
 
 
 def _prepare(device: str, settings: dict[str, Any]) -> None:
@@ -108,7 +109,9 @@ class Candidates:
     classes: int
     graphs: bool
 
-    def answer(self, architectures: Sequence[tuple[str, str]], seed: int) -> list[dict[str, Any]]:
+    def answer(
+        self, architectures: Sequence[tuple[str, str]], seed: int, bar: Sequence[float] = ()
+    ) -> list[dict[str, Any]]:
         """Train candidates, given as (space, key), side by side; one result for each.
 
         If something happens to them together, be it that memory does not suffice for all, each is trained
@@ -118,25 +121,24 @@ class Candidates:
         if len(architectures) > 1:
             try:
                 builds = [self._build(*architecture) for architecture in architectures]
-                trained = self.train(builds, self.images, self.recipe, seed, 1, self.graphs)
+                trained = self.train(builds, self.images, self.recipe, seed, 1, self.graphs, bar)
             except Exception:
                 pass
             else:
                 seconds = (time.monotonic() - start) / len(architectures)
-                return [_result(*_ending(one), seconds) for one in trained]
+                return [_result(_ending(one), seconds) for one in trained]
             _release()
-        return [self._alone(architecture, seed) for architecture in architectures]
+        return [self._alone(architecture, seed, bar) for architecture in architectures]
 
-    def _alone(self, architecture: tuple[str, str], seed: int) -> dict[str, Any]:
+    def _alone(self, architecture: tuple[str, str], seed: int, bar: Sequence[float]) -> dict[str, Any]:
         start = time.monotonic()
-        score: float | None = None
         try:
-            status, score, reason = self._with_memory(self._build(*architecture), seed)
+            ending = self._with_memory(self._build(*architecture), seed, bar)
         except VitruviusError as error:
-            status, reason = Status.INVALID, str(error)
+            ending = _Ending(Status.INVALID, str(error))
         except Exception as error:  # the boundary of the process: any failure of a candidate is a measurement
-            status, reason = Status.FAILED, f"{type(error).__name__}: {error}"[:500]
-        return _result(status, score, reason, time.monotonic() - start)
+            ending = _Ending(Status.FAILED, f"{type(error).__name__}: {error}"[:500])
+        return _result(ending, time.monotonic() - start)
 
     def _build(self, space: str, key: str) -> Callable[[], nn.Module]:
         architecture = get_space(space).parse(key)
@@ -149,39 +151,48 @@ class Candidates:
             extras=self.recipe.extras,
         )
 
-    def _with_memory(self, build: Callable[[], nn.Module], seed: int) -> tuple[Status, float | None, str]:
+    def _with_memory(self, build: Callable[[], nn.Module], seed: int, bar: Sequence[float]) -> _Ending:
         """Train; on too small memory once more, each batch in two halves whose gradients are added up."""
         try:
-            return _ending(self.train([build], self.images, self.recipe, seed, 1, self.graphs)[0])
+            return _ending(self.train([build], self.images, self.recipe, seed, 1, self.graphs, bar)[0])
         except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
         _release()  # outside the handler: the error held the frames, and they the tensors
         half = (min(self.recipe.batch, len(self.images.train_y)) + 1) // 2
         try:
-            trained = self.train([build], self.images, self.recipe, seed, 2, self.graphs)[0]
+            trained = self.train([build], self.images, self.recipe, seed, 2, self.graphs, bar)[0]
         except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
         else:
-            status, score, reason = _ending(trained)
-            return (
-                status,
-                score,
-                reason or f"Memory was short: each batch was computed in halves of {half} images.",
-            )
+            ending = _ending(trained)
+            told = f"Memory was short: each batch was computed in halves of {half} images."
+            return replace(ending, reason=ending.reason or told)
         _release()
-        return Status.OUT_OF_MEMORY, None, f"Out of memory, with batches in halves of {half} images too."
+        return _Ending(Status.OUT_OF_MEMORY, f"Out of memory, with batches in halves of {half} images too.")
 
 
-def _ending(trained: Trained) -> tuple[Status, float | None, str]:
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How a candidate ended; `losses` is its curve, as far as it was trained."""
+
+    status: Status
+    reason: str = ""
+    score: float | None = None
+    losses: Sequence[float] = ()
+
+
+def _ending(trained: Trained) -> _Ending:
+    if trained.stopped:
+        return _Ending(Status.STOPPED, f"Stopped: {trained.reason}.", losses=trained.losses)
     if trained.diverged:
-        return Status.DIVERGED, None, f"Diverged: {trained.reason}."
-    return Status.OK, trained.score, ""
+        return _Ending(Status.DIVERGED, f"Diverged: {trained.reason}.")
+    return _Ending(Status.OK, score=trained.score, losses=trained.losses)
 
 
-def _result(status: Status, score: float | None, reason: str, seconds: float) -> dict[str, Any]:
-    return {"status": status, "score": score, "reason": reason, "seconds": seconds}
+def _result(ending: _Ending, seconds: float) -> dict[str, Any]:
+    return {**asdict(ending), "seconds": seconds}
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vitruvius.errors import UserError
 from vitruvius.generator.export.card import CARD, RECORD, Card, Retraining, Rival, Trained, read_card
 from vitruvius.generator.export.checking import check_files, shake
+from vitruvius.generator.export.finished import PART
 from vitruvius.generator.export.onnx_file import missing_packages, write_onnx
 from vitruvius.generator.networks import family
 from vitruvius.generator.space import get_space
@@ -115,7 +116,7 @@ def _check_folder(folder: Path) -> None:
     foreign = (
         sorted(path.name for path in folder.iterdir() if path.name not in FILES) if folder.is_dir() else []
     )
-    foreign = [name for name in foreign if name != "__pycache__"]
+    foreign = [name for name in foreign if name not in ("__pycache__", PART)]
     if foreign or folder.is_file():
         raise UserError(
             f"{folder} holds other files ({', '.join(foreign[:3]) or 'it is a file'}): "

@@ -1,4 +1,7 @@
-"""The winner trained in full, beside what it has to be better than: same recipe, data and seeds for both."""
+"""The winner trained in full, beside what it has to be better than: same recipe, data and seeds for both.
+
+What was finished when it is interrupted is kept in the folder and taken from there the next time.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from vitruvius.generator.evaluation.recipe import Recipe, load_recipe, recipe_na
 from vitruvius.generator.evaluation.sources import source_name
 from vitruvius.generator.export import export_card, read_card
 from vitruvius.generator.export.card import Card, Retraining, Rival, Trained
+from vitruvius.generator.export.finished import Finished, Score
 from vitruvius.generator.networks import check_networks, family
 from vitruvius.generator.networks.costs import Shape
 from vitruvius.generator.space import Architecture, get_space
@@ -46,8 +50,8 @@ def retrain(
     """Train an exported architecture and its rival, and put weights and results into the folder.
 
     The networks are as large as the recipe says. They are trained on what the search trained and validated
-    on, and judged on the images that it never saw; where the data set brings its own division, they are
-    trained on the training part and judged on the validation part, and the card says so.
+    on, and judged on what it never saw: the data set's own test part, else the images that were set aside.
+    Where there are none they are judged on the validation part, and the card says so.
 
     Args:
         folder: A folder that `export_card` wrote.
@@ -79,25 +83,38 @@ def retrain(
     numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not numbers:
         raise UserError(f"seeds={seeds} is not allowed: at least one network must be trained.")
-    runs = _Runs(images, used, device, tell)
-    started = time.monotonic()
+    runs = _Runs(folder, images, part, used, device, tell)
     winner, first = runs.train(space.parse(card.architecture), "the winner", numbers)
     other = runs.train(space.parse(rival.key), rival.what, numbers)[0] if rival is not None else None
     retraining = Retraining(
         recipe=name, fidelity=used.fidelity, data=images.name, part=part, seeds=numbers, device=runs.label,
-        seconds=time.monotonic() - started, winner=winner, rival=other,
+        seconds=runs.seconds, winner=winner, rival=other,
         mean=runs.mean, deviation=runs.deviation,
     )  # fmt: skip
     source = dataset if isinstance(dataset, str) else card.dataset
     changed = {"shape": runs.shape, "retraining": retraining, "rival": rival, "dataset": source}
-    export_card(card.model_copy(update=changed), folder, first.network.float().cpu())
+    export_card(card.model_copy(update=changed), folder, first.float().cpu())
+    runs.finished.clear()
     return retraining
 
 
 class _Runs:
-    """Trains architectures one by one on the same images with the same recipe."""
+    """Trains architectures one by one on the same images with the same recipe.
 
-    def __init__(self, images: Images, recipe: Recipe, device: str, progress: Callable[[str], None]) -> None:
+    Attributes:
+        seconds: How long all training took, that before an interruption too.
+        finished: What is not trained again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        images: Images,
+        part: str,
+        recipe: Recipe,
+        device: str,
+        progress: Callable[[str], None],
+    ) -> None:
         import torch
 
         from vitruvius.generator.evaluation.batches import to_device
@@ -105,6 +122,8 @@ class _Runs:
 
         where = find_device(device)
         self.label = f"cpu {platform.machine()}" if where == "cpu" else torch.cuda.get_device_name(where)
+        conditions = {"recipe": recipe.digest, "data": images.fingerprint, "part": part, "device": self.label}
+        self.finished = Finished(folder, conditions)
         arrays = {
             "train_x": images.train_x, "train_y": images.train_y,
             "valid_x": images.valid_x, "valid_y": images.valid_y,
@@ -113,14 +132,14 @@ class _Runs:
         self._images: DeviceImages = to_device(tensors, recipe, where)
         self.mean = tuple(self._images.mean.tolist())
         self.deviation = tuple(self._images.deviation.tolist())
-        self._recipe, self._progress = recipe, progress
+        self._recipe, self._progress, self.seconds = recipe, progress, 0.0
         channels, height, width = images.size
         self.shape = Shape(images.classes, channels, height, width, recipe.width, recipe.cells, recipe.extras)
 
     def train(
         self, architecture: Architecture, what: str, seeds: Sequence[int]
-    ) -> tuple[Trained, TrainedNetwork]:
-        """Train with each seed; the scores, and the network of the first seed.
+    ) -> tuple[Trained, torch.nn.Module]:
+        """Train with each seed what is not finished; the scores, and the network of the first seed.
 
         Raises:
             UserError: Memory does not suffice.
@@ -129,21 +148,39 @@ class _Runs:
         networks = family(architecture.space)
         shape = networks.complete(self.shape)
         costs = networks.costs(architecture.space, architecture.row, shape)
+        build = partial(networks.build, architecture, shape)
         scores: list[float] = []
-        kept: list[TrainedNetwork] = []
+        first: torch.nn.Module | None = None
         for seed in seeds:
-            start = time.monotonic()
-            trained = self._once(partial(networks.build, architecture, shape), seed)
-            if trained.score is None:
-                raise VitruviusError(f"{what}, seed {seed}, diverged: {trained.reason}.")
-            scores.append(trained.score)
-            kept = kept or [trained]
-            self._progress(f"{what}, seed {seed}: {trained.score:.2f} % in {time.monotonic() - start:.0f} s")
+            network, score, again = self._trained_or_kept(architecture.key, what, build, seed)
+            scores.append(score.score)
+            self.seconds += score.seconds
+            first = first or network
+            told = "finished before" if again else f"in {score.seconds:.0f} s"
+            self._progress(f"{what}, seed {seed}: {score.score:.2f} % {told}")
         summary = Trained(
             architecture=architecture.key, what=what, scores=tuple(scores),
             params=float(costs["params"][0]), flops=float(costs["flops"][0]),
         )  # fmt: skip
-        return summary, kept[0]
+        assert first is not None  # `retrain` asks for one seed at least
+        return summary, first
+
+    def _trained_or_kept(
+        self, key: str, what: str, build: Callable[[], torch.nn.Module], seed: int
+    ) -> tuple[torch.nn.Module, Score, bool]:
+        """The network, how it ended, and whether it was finished before."""
+        kept = self.finished.find(key, seed)
+        if kept is not None:
+            network = build()
+            network.load_state_dict(kept[1])
+            return network, kept[0], True
+        start = time.monotonic()
+        trained = self._once(build, seed)
+        if trained.score is None:
+            raise VitruviusError(f"{what}, seed {seed}, diverged: {trained.reason}.")
+        score = Score(trained.score, time.monotonic() - start)
+        self.finished.keep(key, seed, score, trained.network.state_dict())
+        return trained.network, score, False
 
     def _once(self, build: Callable[[], torch.nn.Module], seed: int) -> TrainedNetwork:
         import torch

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vitruvius.generator.evaluation.table import Table
     from vitruvius.generator.evaluation.task import Measurement, Task
     from vitruvius.generator.evaluation.train import Train
+    from vitruvius.generator.evaluation.with_latency import WithLatency
     from vitruvius.generator.space import Architecture, SearchSpace, get_space
     from vitruvius.knowledge.ledger import Ledger
     from vitruvius.knowledge.predicate import Predicate
@@ -50,6 +51,7 @@ _HOMES = {
     "Task": "generator.evaluation.task",
     "Train": "generator.evaluation.train",
     "VitruviusError": "errors",
+    "WithLatency": "generator.evaluation.with_latency",
     "ZeroCost": "generator.evaluation.scored",
     "get_space": "generator.space",
 }
@@ -58,7 +60,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Architecture", "Best", "Ledger", "Manual", "Measurement", "Options", "Pool", "Predicate",
     "Principle", "Ray", "SearchSpace", "Session", "Store", "Table", "Task", "Train", "VitruviusError",
-    "ZeroCost", "get_space",
+    "WithLatency", "ZeroCost", "get_space",
 ]  # fmt: skip
 
 

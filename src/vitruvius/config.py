@@ -19,7 +19,10 @@ from vitruvius.generator.evaluation.train_settings import TrainSettings
 from vitruvius.knowledge.records import bare_url
 
 if TYPE_CHECKING:
+    from vitruvius.generator.evaluation.halving import Trains
+    from vitruvius.generator.evaluation.recipe import Recipe
     from vitruvius.generator.evaluation.train import Train
+    from vitruvius.promotion import Plan
 
 _TABLES: dict[str, type[BaseModel]] = {"train": TrainSettings, "options": Options}
 """Settings that stand in a table of their own; a name is in one of them only."""
@@ -51,6 +54,8 @@ class Settings(BaseModel):
     """What `zero-cost` measures: nwot, synflow, jacov, snip, grad_norm, zen, params, flops."""
     latency: int | None = Field(None, ge=1)
     """Also time passes of so many images through each network, before it is trained; None does not."""
+    latency_files: list[str] | None = None
+    """DEVICE=FILE: from what was timed on a device, `latency[DEVICE]` of all others is predicted."""
     address: str | None = None
     """The cluster of `ray`: host:6379, ray://host:10001, auto; None starts one on this machine."""
     gpus: float | None = Field(None, ge=0)
@@ -157,36 +162,72 @@ def build_train(settings: Settings) -> Train:
     """What trains, with the full recipe."""
     from vitruvius.generator.evaluation.train import Train
 
-    return Train(settings.dataset, **settings.train.model_dump(exclude={"halving"}))
+    return Train(settings.dataset, **settings.train.arguments())
+
+
+def build_rungs(settings: Settings) -> list[Recipe]:
+    """The recipes of all rungs of halving, the shortest first; without halving the recipe alone.
+
+    Raises:
+        SettingsError: A setting of halving without halving.
+    """
+    from vitruvius.generator.evaluation.halving import rung_recipes
+    from vitruvius.generator.evaluation.recipe import load_recipe
+
+    train, recipe = settings.train, load_recipe(settings.train.recipe)
+    if train.halving is not None:
+        return rung_recipes(recipe, train.halving, narrowest=train.narrowest)
+    if train.hyperband or train.narrowest is not None:
+        raise SettingsError("hyperband and narrowest say how to halve: give --halving 3 too.")
+    return [recipe]
+
+
+def build_trains(settings: Settings) -> Callable[[Recipe], Trains]:
+    """What trains with a recipe: here, on all GPUs of this machine, or on a cluster."""
+    from vitruvius.generator.evaluation.spread import on_cluster, on_gpus
+
+    if settings.evaluator == "ray":
+        return lambda recipe: on_cluster(
+            settings.dataset, settings.train, recipe, settings.address, settings.gpus
+        )
+    train = build_train(settings)
+
+    def here(recipe: Recipe) -> Trains:
+        one = train if recipe == train.recipe else train.with_recipe(recipe)
+        return on_gpus(one, settings.dataset, settings.train)
+
+    return here
+
+
+def build_plan(settings: Settings) -> Plan | None:
+    """How the best are trained longer after the search; None without halving."""
+    factor = settings.train.halving
+    if factor is None or settings.evaluator not in ("train", "ray"):
+        return None
+    from vitruvius.promotion import Plan
+
+    return Plan(build_trains(settings), build_rungs(settings), factor, settings.train.hyperband)
 
 
 def build_evaluator(settings: Settings) -> Evaluator:
     """The evaluator that the settings describe.
 
     Raises:
-        SettingsError: Halving or latency on a cluster.
+        SettingsError: Latency on a cluster, or a setting of halving without halving.
     """
     if settings.evaluator == "ray":
-        from vitruvius.generator.evaluation.spread import on_cluster
-
-        if settings.train.halving is not None or settings.latency is not None:
-            raise SettingsError("Halving and latency are for this machine: leave them out with ray.")
-        return on_cluster(settings.dataset, settings.train, settings.address, settings.gpus)
+        if settings.latency is not None:
+            raise SettingsError("Latency is taken on this machine: leave it out with ray.")
+        return build_trains(settings)(build_rungs(settings)[0])
     if settings.evaluator == "zero-cost":
         from vitruvius.generator.evaluation.scored import ZeroCost
 
         return _timed(ZeroCost(settings.score, settings.dataset), settings)
     if settings.evaluator == "train":
-        train = build_train(settings)
-        if settings.train.halving is not None:
-            from vitruvius.generator.evaluation.halving import rung_recipes
-
-            return _timed(train.with_recipe(rung_recipes(train.recipe, settings.train.halving)[0]), settings)
-        if settings.latency is None:
-            from vitruvius.generator.evaluation.spread import on_gpus
-
-            return on_gpus(train, settings.dataset, settings.train)
-        return _timed(train, settings)
+        lowest = build_rungs(settings)[0]
+        if settings.latency is not None:
+            return _timed(build_train(settings).with_recipe(lowest), settings)
+        return build_trains(settings)(lowest)
     from vitruvius.generator.evaluation.table import Table
 
     return Table(settings.table)
@@ -202,8 +243,24 @@ def _timed(evaluator: Evaluator, settings: Settings) -> Evaluator:
 
 
 def build_task(settings: Settings) -> Task:
-    """The target task."""
-    return Task(settings.task, build_evaluator(settings))
+    """The target task.
+
+    Raises:
+        SettingsError: A latency file without the name of its device.
+    """
+    evaluator = build_evaluator(settings)
+    if settings.latency_files:
+        from vitruvius.generator.evaluation.with_latency import WithLatency
+
+        evaluator = WithLatency(evaluator, dict(map(_device_file, settings.latency_files)))
+    return Task(settings.task, evaluator)
+
+
+def _device_file(text: str) -> tuple[str, str]:
+    device, _, file = text.partition("=")
+    if not device or not file:
+        raise SettingsError(f"The latency file {text!r} is not DEVICE=FILE: write for example mine=mine.csv.")
+    return device, file
 
 
 def build_sources(settings: Settings, task: Task) -> list[Task]:
@@ -213,7 +270,9 @@ def build_sources(settings: Settings, task: Task) -> list[Task]:
     if settings.sources == "auto":
         others = [name for name in task.evaluator.datasets(task.space) if name != task.dataset]
         return [task.sibling(name) for name in others if name != "proteins"]
-    return [Task(name, task.evaluator) for name in settings.sources]
+    plain = build_evaluator(settings) if settings.latency_files else task.evaluator
+    same = f"{task.space.name}/"  # a latency file is of one space
+    return [Task(name, task.evaluator if name.startswith(same) else plain) for name in settings.sources]
 
 
 def build_session(settings: Settings, run: Path, progress: Callable[[str], None] | None = None) -> Session:

@@ -172,6 +172,7 @@ class Summary:
         notes: What the reasoner had to say.
         settings: The settings file as used.
         constraint: What every candidate satisfies and how much of the space that leaves; empty for none.
+        foretold: Which latencies are predicted, and how well; empty where none is.
         front: The Pareto front, cheapest first; empty without objectives beside the score.
         volumes: Hypervolume after each counted evaluation by method, 1 for the best score at the lowest cost.
         believed: How far sources and packs were believed at the end, in words; empty without any.
@@ -208,6 +209,7 @@ class Summary:
     notes: tuple[str, ...]
     settings: str = field(default="", repr=False)
     constraint: str = ""
+    foretold: tuple[str, ...] = ()
     front: tuple[FrontLine, ...] = ()
     volumes: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
     believed: tuple[str, ...] = ()

@@ -8,73 +8,121 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from vitruvius.agents.journal import Journal
-from vitruvius.generator.evaluation.halving import Rung, promote, rung_recipes, trainer
+from vitruvius.generator.evaluation.halving import Rung, Trainer, Trains, Trial, hyperband, promote
 from vitruvius.generator.evaluation.recipe import Recipe
 from vitruvius.generator.evaluation.task import Measurement, Metric, Status
-from vitruvius.generator.evaluation.train import Train
-from vitruvius.generator.space import Architecture
+from vitruvius.generator.space import Architecture, SearchSpace
+from vitruvius.knowledge.ledger import Ledger
 
 KIND = "promoted"
-"""Kind of the ledger's events that hold a measurement of a promoted candidate."""
+"""Kind of the ledger's events that hold a trial after the search."""
+HYPERBAND_STREAM = 71
+"""Of the random numbers that Hyperband draws candidates with."""
 
 
-def promote_best(journal: Journal, train: Train, factor: int, say: Callable[[str], None]) -> list[Rung]:
-    """Train the best of a session longer: the best factor² of it, then the best factor of these in full.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the best of a search are trained longer.
+
+    Attributes:
+        at: What trains with a recipe.
+        recipes: Of all rungs; the search was run with the first, the last is the full one.
+        factor: From one rung to the next so many times fewer candidates are trained.
+        hyperband: Whether more candidates, drawn uniformly, then begin at the higher rungs.
+    """
+
+    at: Callable[[Recipe], Trains]
+    recipes: Sequence[Recipe]
+    factor: int
+    hyperband: bool = False
+
+
+def promote_best(journal: Journal, plan: Plan, say: Callable[[str], None]) -> list[Rung]:
+    """Train the best of a session longer: of three rungs the best factor², then the best factor in full.
 
     Args:
-        journal: Of the session, which was run with the first of `rung_recipes`.
-        train: Data, limits and the full recipe.
-        factor: From one rung to the next epochs grow, and candidates shrink, by so much.
+        journal: Of the session, which was run with the first of the plan's recipes.
+        plan: How.
         say: Called with a line for each rung.
     """
-    space, seed = journal.task.space, 0
-    fresh = trainer(train, space, seed)
+    space, factor = journal.task.space, plan.factor
 
-    def measure(wanted: Recipe, architectures: Sequence[Architecture]) -> list[Measurement]:
-        bench = train.with_recipe(wanted).open(space, train.images.name)
-        identity = (bench.evaluator, bench.fingerprint)
-        kept = {m.key: m for m in promoted(journal) if (m.evaluator, m.fingerprint) == identity}
-        todo, found = list[Architecture](), list[Measurement]()
-        for architecture in map(bench.representative, architectures):
-            if architecture.key in kept:
-                found.append(kept[architecture.key])
-            else:
-                todo.append(architecture)
-        for measurement in fresh(wanted, todo) if todo else ():
-            journal.log(KIND, {"measurement": dataclasses.asdict(measurement)})
-            found.append(measurement)
-        return found
+    def record(trial: Trial) -> None:
+        journal.log(KIND, dataclasses.asdict(trial))
 
+    measure = Trainer(
+        plan.at, space, journal.task.dataset, known=trials(journal.ledger, journal.session), record=record
+    )
     rungs: list[Rung] = []
-    recipes = rung_recipes(train.recipe, factor)[1:]
-    for rung in promote(journal.curve(), recipes, measure, space, factor):
+    for rung in promote(journal.curve(), plan.recipes[1:], measure, space, factor):
         rungs.append(rung)
         say(f"promoted {len(rung.measurements)} to {rung.recipe.fidelity}")
+    if plan.hyperband:
+        # The same draws whenever the folder is run again. The search was the first bracket.
+        rng = np.random.default_rng([0, HYPERBAND_STREAM])
+        for rung in hyperband(_uniform(space, rng), plan.recipes, measure, space, factor, start=1):
+            rungs.append(rung)
+            how = "drew" if rung.drawn else "promoted"
+            say(f"hyperband: {how} {len(rung.measurements)} for {rung.recipe.fidelity}")
     return rungs
 
 
-def promoted(journal: Journal) -> list[Measurement]:
-    """What was measured of promoted candidates, and need not be measured again."""
-    events = journal.ledger.events(journal.session, KIND)
-    found = [_measurement(event.data["measurement"]) for event in events]
-    return [m for m in found if m.status.permanent]
+def trials(ledger: Ledger, session: str) -> list[Trial]:
+    """What was measured after the search of a session and need not be measured again, in order."""
+    found = [_trial(event.data) for event in ledger.events(session, KIND)]
+    return [t for t in found if t.measurement.status.permanent or t.measurement.status is Status.STOPPED]
 
 
-def _measurement(data: dict[str, Any]) -> Measurement:
-    facts: dict[str, Any] = {**data, "status": Status(data["status"])}
-    return Measurement(**facts)
+def trial_lines(found: Sequence[Trial], metric: str, unit: str) -> Iterator[str]:
+    """The best of each length of training, for people; nothing where nothing was trained longer."""
+    if found:
+        yield f"\nTrained longer after the search ({metric})"
+    for fidelity in dict.fromkeys(trial.measurement.fidelity for trial in found):
+        scored = [t.measurement for t in found if t.measurement.fidelity == fidelity and t.measurement.ok]
+        yield f"{fidelity}: {len(scored)} with a score"
+        for m in sorted(scored, key=lambda m: -(m.score or 0.0))[:3]:
+            yield f"  {m.score:.2f} {unit}  {m.key}"
+
+
+def _uniform(space: SearchSpace, rng: np.random.Generator) -> Callable[[int], Sequence[Architecture]]:
+    return lambda count: space.architectures(space.sample(count, rng))
+
+
+def _trial(data: dict[str, Any]) -> Trial:
+    facts: dict[str, Any] = {**data["measurement"], "status": Status(data["measurement"]["status"])}
+    return Trial(Measurement(**facts), tuple(data.get("curve", ())))
 
 
 def promotion_lines(rungs: Sequence[Rung], metric: Metric) -> Iterator[str]:
     """What came out, for people; nothing where nothing was promoted."""
     if rungs:
         yield "\nPromoted: the best, trained longer"
+    told = False
     for rung in rungs:
-        yield f"{rung.recipe.fidelity}: {len(rung.measurements)} candidates"
+        if rung.drawn and not told:
+            yield "Hyperband: drawn uniformly, in case the shortest training misleads"
+            told = True
+        early = f", {rung.stopped} stopped early" if rung.stopped else ""
+        yield f"{rung.recipe.fidelity}: {len(rung.measurements)} candidates{early}"
         if rung.agreement is not None:
             yield f"  rank agreement with the rung below: {rung.agreement:.2f} over {rung.compared}"
         for m in rung.measurements[:3]:
             yield f"  {metric.format(m.score) if m.score is not None else m.status}  {m.key}"
+    best = best_in_full(rungs)
+    if best is not None and best.score is not None:
+        yield f"Best in full: {metric.format(best.score)}  {best.key}"
+
+
+def best_in_full(rungs: Sequence[Rung]) -> Measurement | None:
+    """The best of all that were trained with the full recipe; None where none has a score."""
+    if not rungs:
+        return None
+    full = max((rung.recipe for rung in rungs), key=lambda recipe: recipe.epochs)
+    scored = [m for rung in rungs if rung.recipe == full for m in rung.measurements if m.score is not None]
+    return max(scored, key=lambda m: m.score or 0.0, default=None)

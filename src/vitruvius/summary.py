@@ -163,6 +163,7 @@ class _Gathering:
             notes=tuple(note for event in self.of_kind("reflection") for note in event.data.get("notes", ())),
             settings=settings or "\n".join(f"{name} = {value!r}" for name, value in sorted(used.items())),
             constraint=str(plan.get("aims", {}).get("feasible", "")),
+            foretold=tuple(plan.get("latency", ())),
             front=front,
             volumes=volume,
             believed=self.believed(),

@@ -12,6 +12,7 @@ from vitruvius.cli import (
     doctor,
     export,
     generator,
+    latency,
     principles,
     prompts,
     report,
@@ -42,6 +43,7 @@ app.add_typer(principles.app, name="principles", help="Query what was learned.")
 app.add_typer(prompts.app, name="prompts", help="List, show, edit, check and test prompt templates.")
 app.add_typer(generator.app, name="generator", help="Train, sample, score and serve the code model.")
 app.add_typer(spaces.app, name="spaces", help="List and show search spaces.")
+app.add_typer(latency.app, name="latency", help="Predict latencies from a few that were timed.")
 app.add_typer(tables.app, name="tables", help="Import and show benchmark tables.")
 
 

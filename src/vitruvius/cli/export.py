@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from vitruvius.config import Settings
     from vitruvius.findings import Summary
+    from vitruvius.generator.evaluation.task import Measurement
     from vitruvius.generator.export import Rival
     from vitruvius.generator.networks.costs import Shape
     from vitruvius.generator.networks.families.base import Family
@@ -54,19 +55,21 @@ def export(
     networks = family(space)
     if architecture is None and summary.best is None:
         raise UserError(f"Nothing in {run} has a score yet: go on with the run, or name an --architecture.")
-    chosen = space.parse(architecture or (summary.best.key if summary.best else ""))
     settings = _settings(run)
+    learned, longer = _known(run, settings, summary)
+    best = _best_key(settings, summary, longer)
+    chosen = space.parse(architecture or best)
     shape = _known_shape(summary.task, settings, networks)
     given = {
         "classes": classes, "in_channels": channels, "height": size, "width": size, "stem": width,
         "cells": cells, "extras": tuple(extra) if extra is not None else None,
     }  # fmt: skip
     shape = _with(shape, given, summary.task, networks)
-    learned = _learned(run, settings, summary)
     card = Card(
         space=space.name, architecture=chosen.key, shape=shape, task=summary.task,
         **_data(settings),
-        measured=tuple(_measured(summary, learned, chosen)), principles=_principles(summary, chosen.key),
+        measured=tuple(_measured(summary, learned, longer, chosen)),
+        principles=_principles(summary, chosen.key),
         rival=_rival(settings, summary, learned),
     )  # fmt: skip
     done = export_card(card, to or run / "winner")
@@ -140,33 +143,48 @@ def _data(settings: Settings | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _learned(run: Path, settings: Settings | None, summary: Summary) -> list[Learned]:
-    """What the run learned of its target, in order."""
+def _known(run: Path, settings: Settings | None, summary: Summary) -> tuple[list[Learned], list[Measurement]]:
+    """What the run learned of its target, in order, and what was trained longer afterwards."""
     from vitruvius.knowledge.ledger import Ledger
+    from vitruvius.promotion import trials
     from vitruvius.summary import LEDGER_FILE
 
     ledger = Ledger((settings.ledger if settings is not None else None) or run / LEDGER_FILE)
     try:
         learned = ledger.learned(summary.session)
+        longer = [trial.measurement for trial in trials(ledger, summary.session)]
     finally:
         ledger.close()
-    return [x for x in learned if x.measurement.task == summary.task]
+    return [x for x in learned if x.measurement.task == summary.task], [m for m in longer if m.ok]
 
 
-def _measured(summary: Summary, learned: list[Learned], chosen: Architecture) -> list[str]:
+def _best_key(settings: Settings | None, summary: Summary, longer: list[Measurement]) -> str:
+    """The best of those that were trained with the full recipe after the search, else the best of the run."""
+    from vitruvius.generator.evaluation.recipe import load_recipe
+
+    if settings is not None and longer:
+        full = f"train:{load_recipe(settings.train.recipe).digest}"
+        scored = [(m.score, m.key) for m in longer if m.evaluator == full and m.score is not None]
+        if scored:
+            return max(scored)[1]
+    return summary.best.key if summary.best else ""
+
+
+def _measured(
+    summary: Summary, learned: list[Learned], longer: list[Measurement], chosen: Architecture
+) -> list[str]:
     """What the run knows of this architecture, for the card."""
     from vitruvius.generator.export.card import with_interval
 
-    known = [x for x in learned if x.measurement.id == chosen.id and x.measurement.score is not None]
+    found = [m for m in [*(x.measurement for x in learned), *longer] if m.id == chosen.id]
+    known = [m for m in found if m.score is not None]
     if not known:
         return [f"not measured in {summary.run}"]
-    m = known[-1].measurement  # of several fidelities the last, which is the longest
-    known = [
-        x for x in known if (x.measurement.evaluator, x.measurement.fidelity) == (m.evaluator, m.fidelity)
-    ]
+    m = known[-1]  # of several fidelities the last, which is the longest
+    known = [other for other in known if (other.evaluator, other.fidelity) == (m.evaluator, m.fidelity)]
     counted = [x for x in learned if x.counted]
     first = next((number for number, x in enumerate(counted, start=1) if x.measurement.id == m.id), None)
-    scores = tuple(float(x.measurement.score or 0.0) for x in known)
+    scores = tuple(float(one.score or 0.0) for one in known)
     told = f"{scores[0]:.4g}" if len(scores) == 1 else f"{with_interval(scores)} over {len(scores)} seeds"
     took = f"{m.seconds:.0f} s" if m.seconds else ""
     how = [m.fidelity, f"seed {m.seed}", took, f"on {m.device}" if m.device else ""]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SHARE = re.compile(r"top\s*(\d+(?:\.\d+)?)\s*%")
 _SUFFIXES = (".csv", ".jsonl")
+_OTHERS = 2000  # architectures of the space that say how far apart two of it are
 
 
 def sample(
@@ -67,6 +68,9 @@ def sample(
         pool = fill_pool(proposer, model.codec, request, inside=wish.holds, known_ids=wish.known)
     finally:
         proposer.close()
+    if wish.good is not None:
+        order = wish.good.best_first(pool.choices)
+        pool = replace(pool, choices=pool.choices[order], codes=pool.codes[order])
     _write(pool, model.codec, out)
     for line in [*wish.lines(pool), pool.describe()]:
         typer.echo(line, err=True)
@@ -80,15 +84,20 @@ class _Wish:
         space: The space.
         where: What should hold.
         wanted: (N,) how much each of the space's `all_rows` is wanted; None wants all alike.
-        known: Ids that were measured.
+        good: What a run measured, where it is asked for by score.
         notes: Sentences for the reader.
     """
 
     space: SearchSpace
     where: Predicate | None
     wanted: NDArray[np.float64] | None
-    known: frozenset[str]
+    good: _Measured | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Ids that were measured: these are not drawn."""
+        return frozenset() if self.good is None else self.good.known
 
     def holds(self, choices: NDArray[np.int8]) -> NDArray[np.bool_]:
         """Where the predicate holds, for rows (n, D): (n,)."""
@@ -133,8 +142,8 @@ def _wish(space: SearchSpace, where: str | None, score: str | None, run: Path | 
     if run is not None and score is None:
         raise UserError("--run says what is good, but nothing asks for it: give --score, for example top10%.")
     if where is None and score is None:
-        return _Wish(space, None, None, frozenset())
-    wanted, notes, known = None, list[str](), frozenset[str]()
+        return _Wish(space, None, None)
+    wanted, notes, good = None, list[str](), None
     predicate = None if where is None else Predicate.parse(where).check(space, ())
     if predicate is not None:
         wanted = predicate.holds(Population(space, all_rows(space))).astype(float)
@@ -143,10 +152,11 @@ def _wish(space: SearchSpace, where: str | None, score: str | None, run: Path | 
         if not wanted.any():
             raise UserError(f"Nothing in {space.name} satisfies {predicate.text()!r}: ask for less at once.")
     if score is not None and run is not None:
-        good, known, note = _promising(space, _share(score), run)
-        notes.append(note)
-        wanted = good if wanted is None else wanted * good
-    return _Wish(space, predicate, wanted, known, tuple(notes))
+        share, good = _share(score), _measured(space, run)
+        notes.append(good.note(share))
+        promising = good.wanted(share)
+        wanted = promising if wanted is None else wanted * promising
+    return _Wish(space, predicate, wanted, good, tuple(notes))
 
 
 def _share(text: str) -> float:
@@ -158,16 +168,64 @@ def _share(text: str) -> float:
     return share
 
 
-def _promising(
-    space: SearchSpace, share: float, run: Path
-) -> tuple[NDArray[np.float64], frozenset[str], str]:
-    """How much each of the space's `all_rows` is wanted, the ids that were measured, and a note."""
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What a run measured, and what follows for all that it did not.
+
+    Attributes:
+        task: What was measured.
+        rows: (m, D) architectures with a score.
+        scores: (m,) their scores, larger is better.
+        known: Ids of all that was measured.
+    """
+
+    space: SearchSpace
+    task: str
+    rows: NDArray[np.int8]
+    scores: NDArray[np.float64]
+    known: frozenset[str]
+
+    def note(self, share: float) -> str:
+        """One line about what is asked for."""
+        told = f"{len(self.scores)} measurements of {self.task}"
+        return f"the best {100 * share:g} % as far as {told} tell, best first; these are left out"
+
+    def wanted(self, share: float) -> NDArray[np.float64]:
+        """How much each of the space's `all_rows` is wanted: (N,)."""
+        import numpy as np
+
+        from vitruvius.agents.posterior import predict
+        from vitruvius.knowledge.steering import all_rows
+
+        everything = all_rows(self.space)
+        wanted = predict(self.space, self.rows, self.scores, everything).wanted(share)
+        wanted[np.isin(np.array(self.space.ids(everything)), list(self.known))] = 0.0
+        return wanted
+
+    def best_first(self, choices: NDArray[np.int8]) -> NDArray[np.intp]:
+        """Positions of rows (n, D), those that are expected to score best in front: (n,)."""
+        import numpy as np
+
+        from vitruvius.agents.posterior import predict
+        from vitruvius.knowledge.steering import all_rows
+
+        others = all_rows(self.space)
+        others = others[:: max(1, len(others) // _OTHERS)]
+        both = np.concatenate([choices, others])
+        mean = predict(self.space, self.rows, self.scores, both).mean[: len(choices)]
+        return np.argsort(-mean, kind="stable")
+
+
+def _measured(space: SearchSpace, run: Path) -> _Measured:
+    """What a run measured.
+
+    Raises:
+        UserError: Nothing, or in another space.
+    """
     import numpy as np
 
     from vitruvius.agents.opening import session_id
-    from vitruvius.agents.posterior import predict
     from vitruvius.knowledge.run_folder import open_ledger
-    from vitruvius.knowledge.steering import all_rows
 
     with open_ledger(run) as ledger:
         sessions = ledger.sessions()
@@ -181,13 +239,7 @@ def _promising(
     sign = 1.0 if record.settings.get("maximize", True) else -1.0
     scores = sign * np.array([one.score for one in scored], dtype=np.float64)
     rows = space.parse_many([one.key for one in scored])
-    known = frozenset(one.id for one in learned)
-    everything = all_rows(space)
-    wanted = predict(space, rows, scores, everything).wanted(share)
-    wanted[np.isin(np.array(space.ids(everything)), list(known))] = 0.0
-    told = f"{len(scored)} measurements of {record.task}"
-    note = f"the best {100 * share:g} % as far as {told} tell; these are left out"
-    return wanted, known, note
+    return _Measured(space, record.task, rows, scores, frozenset(one.id for one in learned))
 
 
 def _write(pool: Pool, codec: Codec, out: Path | None) -> None:

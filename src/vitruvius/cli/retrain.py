@@ -25,14 +25,19 @@ def retrain(
 ) -> None:
     """Train the winner and its rival with the same recipe, data and seeds, and say whether it is better.
 
-    The folder gets the weights of the first seed, and the card the scores, with intervals.
+    The folder gets the weights of the first seed, and the card the scores, with intervals. After an
+    interruption the same command goes on; seeds that were finished are not trained again.
     """
     from vitruvius.generator.export.retraining import retrain as train_again
 
-    done = train_again(
-        folder, dataset=dataset, recipe=recipe, seeds=seeds, against=against, device=device,
-        progress=typer.echo,
-    )  # fmt: skip
+    try:
+        done = train_again(
+            folder, dataset=dataset, recipe=recipe, seeds=seeds, against=against, device=device,
+            progress=typer.echo,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        typer.echo("\nStopped. Finished seeds are kept: the same command goes on.", err=True)
+        raise SystemExit(130) from None
     rows = [done.winner, *([done.rival] if done.rival else [])]
     wide = max(len(row.what) for row in rows)
     used = ", ".join(map(str, done.seeds))

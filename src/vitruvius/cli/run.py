@@ -31,11 +31,13 @@ def run(
     gpus: options.Gpus = None,
     score: options.Score = None,
     latency: options.Latency = None,
+    latency_file: options.LatencyFile = None,
     asynchronous: options.Asynchronous = None,
     dataset: options.Dataset = None,
     recipe: options.Recipe = None,
     device: options.Device = None,
     halving: options.Halving = None,
+    hyperband: options.Hyperband = None,
     where: options.Where = None,
     objectives: options.Objectives = None,
     source: options.Source = None,
@@ -53,8 +55,9 @@ def run(
         "task": task, "evaluations": evaluations, "reasoner": reasoner, "proposer": proposer,
         "proposer_url": proposer_url, "seed": seed, "table": table, "evaluator": evaluator,
         "where": where, "objectives": objectives, "workers": workers, "address": address, "gpus": gpus,
-        "score": score, "latency": latency, "asynchronous": asynchronous,
+        "score": score, "latency": latency, "latency_files": latency_file, "asynchronous": asynchronous,
         "dataset": dataset, "recipe": recipe, "device": device, "halving": halving,
+        "hyperband": hyperband,
         "templates": templates, "ledger": ledger, "sources": _sources(source),
         **_pairs(setting or []),
     }  # fmt: skip
@@ -105,7 +108,7 @@ def _find(config: Path | None, folder: Path | None, overrides: dict[str, Any]) -
 
 def _search(settings: Settings, where: Path, progress: Any) -> None:
     from vitruvius.cli.show import print_summary
-    from vitruvius.config import build_session, build_train
+    from vitruvius.config import build_plan, build_session
     from vitruvius.promotion import promote_best, promotion_lines
     from vitruvius.summary import summarise_session
 
@@ -114,8 +117,8 @@ def _search(settings: Settings, where: Path, progress: Any) -> None:
         session.compare(settings.evaluations)
         # Here, where the ledger is open: its password, if it has one, stands in no file.
         summary = summarise_session(session.ledger, session.id, run=str(where))
-        factor = settings.train.halving if settings.evaluator == "train" else None
-        rungs = promote_best(session.journal, build_train(settings), factor, progress) if factor else []
+        plan = build_plan(settings)
+        rungs = promote_best(session.journal, plan, progress) if plan is not None else []
         lines = list(promotion_lines(rungs, session.task.metric))
     print_summary(summary)
     for line in lines:

@@ -28,6 +28,10 @@ Address = Annotated[
 Gpus = Annotated[float | None, typer.Option(help="Share of a GPU for each worker of the cluster, as 0.25.")]
 Score = Annotated[str | None, typer.Option(help="What zero-cost measures: nwot, synflow, zen, ...")]
 Latency = Annotated[int | None, typer.Option(help="Also time passes of so many images on this device.")]
+LatencyFile = Annotated[
+    list[str] | None,
+    typer.Option(help="DEVICE=FILE: from a few timed architectures, predict latency[DEVICE]; repeat it."),
+]
 Asynchronous = Annotated[
     bool | None,
     typer.Option("--asynchronous", help="Draw whenever a worker is free; batches wait for their slowest."),
@@ -40,6 +44,10 @@ Recipe = Annotated[str | None, typer.Option(help="How it trains: fast, nasbench2
 Device = Annotated[str | None, typer.Option(help="Where it trains: auto, cpu, cuda, cuda:N.")]
 Halving = Annotated[
     int | None, typer.Option(help="Search with short training, then train the best longer: 3 is usual.")
+]
+Hyperband = Annotated[
+    bool | None,
+    typer.Option("--hyperband", help="With --halving: then some uniform draws begin with longer training."),
 ]
 Where = Annotated[str | None, typer.Option(help='Constraint: "params < 1.0M and latency[pixel3] < 12ms".')]
 Objectives = Annotated[

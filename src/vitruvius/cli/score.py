@@ -18,6 +18,9 @@ def score(
     architecture: Annotated[
         list[str] | None, typer.Option("--architecture", "-a", help="An architecture; repeat it.")
     ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="Also those of a CSV or Parquet file with a column `key`.")
+    ] = None,
     sample: Annotated[int, typer.Option(min=0, help="Also score so many drawn uniformly.")] = 0,
     scores: Annotated[
         str, typer.Option(help="Which scores, with commas; `none` for latency alone.")
@@ -40,10 +43,12 @@ def score(
     Larger is better for every score but params and flops, which only say how large a network is.
     """
     from vitruvius.errors import UserError
+    from vitruvius.generator.evaluation.latency_files import read_keys
     from vitruvius.generator.evaluation.scored import Setup, ZeroCost
     from vitruvius.generator.space import get_space
 
-    chosen = _chosen(get_space(space), architecture or [], sample, seed)
+    named = [*(architecture or ()), *(read_keys(keys) if keys is not None else ())]
+    chosen = _chosen(get_space(space), named, sample, seed)
     if not chosen:
         raise UserError("Nothing to score: name architectures with -a TEXT, or draw some with --sample 10.")
     if out is not None and out.exists():
@@ -61,14 +66,18 @@ def score(
             rows[name].append(found[name])
         typer.echo("  ".join([*(_cell(found[name]) for name in columns), one.key]))
     if out is not None:
-        import numpy as np
-
-        from vitruvius.generator.evaluation.columns import Column, write_parts
-
-        table: dict[str, Column] = {"key": [one.key for one in chosen]}
-        table |= {name: np.array(values, dtype=np.float64) for name, values in rows.items()}
-        write_parts(out, [table])
+        _write(out, chosen, rows)
         typer.echo(f"wrote {out}")
+
+
+def _write(out: Path, chosen: list[Architecture], rows: dict[str, list[float]]) -> None:
+    import numpy as np
+
+    from vitruvius.generator.evaluation.columns import Column, write_columns
+
+    table: dict[str, Column] = {"key": [one.key for one in chosen]}
+    table |= {name: np.array(values, dtype=np.float64) for name, values in rows.items()}
+    write_columns(out, table)
 
 
 def _chosen(space: SearchSpace, texts: list[str], sample: int, seed: int) -> list[Architecture]:

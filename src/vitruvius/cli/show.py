@@ -31,8 +31,25 @@ def show(
     summary = summarise(run)
     if as_json:
         typer.echo(json.dumps(summary.as_json(), indent=2))
-    else:
-        print_summary(summary)
+        return
+    print_summary(summary)
+    for line in _trained_longer(run, summary):
+        typer.echo(line)
+
+
+def _trained_longer(run: Path, summary: Summary) -> list[str]:
+    """What halving trained after the search; nothing where the ledger is elsewhere, behind a password."""
+    from vitruvius.knowledge.ledger import Ledger
+    from vitruvius.promotion import trial_lines, trials
+    from vitruvius.summary import LEDGER_FILE
+
+    if not (run / LEDGER_FILE).is_file():
+        return []
+    ledger = Ledger(run / LEDGER_FILE)
+    try:
+        return list(trial_lines(trials(ledger, summary.session), summary.metric, summary.unit))
+    finally:
+        ledger.close()
 
 
 def print_summary(summary: Summary, console: Console | None = None) -> None:
@@ -68,6 +85,8 @@ def _best(summary: Summary, console: Console) -> None:
     _line(console, f"evaluations: {summary.counted}{budget} counted, {summary.paid} paid")
     if summary.constraint:
         _line(console, f"constraint: {summary.constraint}")
+    for line in summary.foretold:
+        _line(console, line)
     if summary.failures:
         told = ", ".join(f"{n} {status}" for status, n in summary.failures.items())
         _line(console, f"without a score: {told}")

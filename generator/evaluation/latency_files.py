@@ -1,0 +1,108 @@
+"""Latencies that somebody timed: a CSV or Parquet file with a key and milliseconds on each row."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitruvius.errors import TableError
+from vitruvius.generator.evaluation.columns import Column, column_names, read_columns, write_columns
+
+KEYS = ("key", "arch_str", "arch")
+"""Names that the column of architectures may have."""
+MILLISECONDS = "ms"
+"""Name of the column of latencies; where there is one column of numbers only, it may have any."""
+
+
+def read_latencies(path: Path) -> tuple[list[str], NDArray[np.float64]]:
+    """Keys and milliseconds of what was timed; rows without a number are left out.
+
+    Raises:
+        TableError: No such file, no column of keys, none or several columns of numbers, a text for a number.
+    """
+    keys, columns = _read(path)
+    numbers = [name for name, column in columns.items() if not isinstance(column, list) and name != "index"]
+    chosen = MILLISECONDS if MILLISECONDS in numbers else numbers[0] if len(numbers) == 1 else None
+    if chosen is None:
+        raise TableError(
+            f"Latency file {str(path)!r} has {', '.join(map(repr, numbers)) or 'no column'} of numbers: one "
+            f"column named {MILLISECONDS!r} is needed."
+        )
+    values = np.asarray(columns[chosen], dtype=np.float64)
+    timed = np.flatnonzero(np.isfinite(values))
+    return [keys[i] for i in timed], values[timed]
+
+
+def read_keys(path: Path) -> list[str]:
+    """Keys of a file, timed or not.
+
+    Raises:
+        TableError: No such file, or no column of keys.
+    """
+    return _read(path)[0]
+
+
+def write_proposals(path: Path, keys: Sequence[str]) -> None:
+    """A CSV file with these keys and an empty column to fill in.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["key", MILLISECONDS])
+        writer.writerows([key, ""] for key in keys)
+
+
+def write_latencies(path: Path, keys: Sequence[str], milliseconds: NDArray[np.float64]) -> None:
+    """A Parquet file with keys and milliseconds.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    write_columns(path, {"key": list(keys), MILLISECONDS: milliseconds})
+
+
+def _read(path: Path) -> tuple[list[str], Mapping[str, Column]]:
+    """The keys, and all columns by name."""
+    if not path.is_file():
+        raise TableError(f"There is no latency file {str(path)!r}: give a CSV or Parquet file.")
+    columns = read_columns(path, column_names(path)) if path.suffix == ".parquet" else _csv(path)
+    for name in KEYS:
+        column = columns.get(name)
+        if isinstance(column, list):
+            return column, columns
+    raise TableError(
+        f"Latency file {str(path)!r} has no column of architectures: name one of its columns `key`."
+    )
+
+
+def _csv(path: Path) -> Mapping[str, Column]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TableError(
+            f"{str(path)!r} is no CSV file ({error}): give one with the columns key,ms."
+        ) from None
+    columns: dict[str, Column] = {}
+    for name in reader.fieldnames or ():
+        texts = [row.get(name) or "" for row in rows]
+        numbers = None if name in KEYS else _numbers(texts)
+        if numbers is None and name == MILLISECONDS:
+            raise TableError(f"Column {name!r} of {str(path)!r} holds a text where a number is needed.")
+        columns[name] = texts if numbers is None else numbers
+    return columns
+
+
+def _numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
+    """As numbers, not-a-number where a text is empty; None where one is something else."""
+    try:
+        return np.array([float(text) if text.strip() else np.nan for text in texts], dtype=np.float64)
+    except ValueError:
+        return None
