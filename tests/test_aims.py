@@ -62,7 +62,7 @@ class Asking:
 
 def test_everything_that_is_measured_is_feasible(cora: Task) -> None:
     asking = Asking(cora)
-    with Session(cora, where=WHERE, reasoner=asking, open_minimum=10, **SMALL) as session:
+    with Session(cora, where=WHERE, reasoner=asking, open_share=0.25, **SMALL) as session:
         session.run(40)
         learned = session.journal.learned()
         assert {x.share for x in learned} >= {"initial", "open", "local"}
