@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitruvius.errors import UserError
+from vitruvius.generator.evaluation.around import Around
 from vitruvius.generator.evaluation.child import Child, Inbox
 from vitruvius.generator.evaluation.crew import CrewBench, Done, Failed
 from vitruvius.generator.evaluation.place import from_plain, packed
@@ -40,7 +41,7 @@ class Places:
     time_limit: float | None = None
 
 
-class Pool:
+class Pool(Around):
     """Measures with another evaluator, in `workers` processes side by side.
 
     A measurement is the same fact whether it was made here, alone or on a cluster. A worker that dies is
@@ -89,20 +90,6 @@ class Pool:
         )  # fmt: skip
         self._threads, self._time_limit = threads, time_limit
         self._benches: dict[tuple[str, str], CrewBench] = {}
-
-    @property
-    def name(self) -> str:
-        """That of the evaluator inside: its measurements are these."""
-        return self.evaluator.name
-
-    @property
-    def tabular(self) -> bool:
-        """As the evaluator inside."""
-        return self.evaluator.tabular
-
-    def datasets(self, space: SearchSpace) -> list[str]:
-        """As the evaluator inside."""
-        return self.evaluator.datasets(space)
 
     def open(self, space: SearchSpace, dataset: str) -> CrewBench:
         """Set up for one space and data set; the same bench, with its warm processes, each time.

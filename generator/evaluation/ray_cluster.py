@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vitruvius.errors import MissingPartError, UserError
+from vitruvius.generator.evaluation.around import Around
 from vitruvius.generator.evaluation.crew import CrewBench, Done, Failed
 from vitruvius.generator.evaluation.place import Place, packed
 from vitruvius.generator.evaluation.pool import outcome
@@ -41,7 +42,7 @@ class Share:
     time_limit: float | None
 
 
-class Ray:
+class Ray(Around):
     """Measures with another evaluator on a Ray cluster.
 
     A worker whose machine is lost is replaced, and what it held is measured again elsewhere; after `retries`
@@ -92,20 +93,6 @@ class Ray:
         self.evaluator, self.address, self.retries, self.each = evaluator, address, retries, each
         self._workers, self._cpus, self._gpus, self._time_limit = workers, cpus, gpus, time_limit
         self._benches: dict[tuple[str, str], CrewBench] = {}
-
-    @property
-    def name(self) -> str:
-        """That of the evaluator inside: its measurements are these."""
-        return self.evaluator.name
-
-    @property
-    def tabular(self) -> bool:
-        """As the evaluator inside."""
-        return self.evaluator.tabular
-
-    def datasets(self, space: SearchSpace) -> list[str]:
-        """As the evaluator inside."""
-        return self.evaluator.datasets(space)
 
     def open(self, space: SearchSpace, dataset: str) -> CrewBench:
         """Set up for one space and data set; connects, or starts the local cluster.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import UserError
+from vitruvius.generator.evaluation.around import Around
 from vitruvius.generator.evaluation.scored import ZeroCostBench
 from vitruvius.generator.evaluation.task import Bench, Evaluator, Measurement, Metric
 from vitruvius.generator.evaluation.train_bench import TrainBench
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 Build = Callable[[Architecture], "nn.Module"]
 
 
-class Timed:
+class Timed(Around):
     """Another evaluator, whose measurements also say how long the network takes: `Timed(Train(), batch=1)`.
 
     The latencies of a batch of candidates are taken before any of them is measured, one after the other, so
@@ -44,20 +45,6 @@ class Timed:
         if batch < 1:
             raise UserError(f"batch={batch} is not allowed; it must be at least 1.")
         self.evaluator, self.batch, self.device = evaluator, batch, device
-
-    @property
-    def name(self) -> str:
-        """That of the evaluator inside."""
-        return self.evaluator.name
-
-    @property
-    def tabular(self) -> bool:
-        """As the evaluator inside."""
-        return self.evaluator.tabular
-
-    def datasets(self, space: SearchSpace) -> list[str]:
-        """As the evaluator inside."""
-        return self.evaluator.datasets(space)
 
     def open(self, space: SearchSpace, dataset: str) -> TimedBench:
         """Set up for one space and data set.

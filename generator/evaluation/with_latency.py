@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import InvalidArchitectureError, TableError, UserError
+from vitruvius.generator.evaluation.around import Around
 from vitruvius.generator.evaluation.latency_files import read_latencies
 from vitruvius.generator.evaluation.latency_predictor import LatencyPredictor, LatencySources
 from vitruvius.generator.evaluation.task import Bench, Draw, Evaluator, Measurement, Metric, stream
 from vitruvius.generator.space import Architecture, Choices, SearchSpace
 
 
-class WithLatency:
+class WithLatency(Around):
     """Another evaluator that knows `latency[DEVICE]` beside: `WithLatency(Table(), {"mine": "mine.csv"})`.
 
     What the file has is taken as timed, all else is predicted from it, with the latencies of other devices
@@ -41,20 +42,6 @@ class WithLatency:
                 )
         self.evaluator = evaluator
         self.timed = {device: Path(path).expanduser() for device, path in timed.items()}
-
-    @property
-    def name(self) -> str:
-        """That of the evaluator inside."""
-        return self.evaluator.name
-
-    @property
-    def tabular(self) -> bool:
-        """As the evaluator inside."""
-        return self.evaluator.tabular
-
-    def datasets(self, space: SearchSpace) -> list[str]:
-        """As the evaluator inside."""
-        return self.evaluator.datasets(space)
 
     def open(self, space: SearchSpace, dataset: str) -> BenchWithLatency:
         """Set up for one space and data set.
