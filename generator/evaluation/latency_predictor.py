@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,8 +159,9 @@ class LatencySources:
         variance = np.tensordot(beliefs, [fit.variance(some) for fit in fits], axes=1)
         # Half of a normal distribution lies within 0.6745 deviations; squares are off twice as much as roots.
         error = float(np.median(2.0 * 0.6745 * np.sqrt(variance) / means))
-        order = spearmanr(without, roots).statistic if np.ptp(roots) > 0 else 0.0
-        return LatencyPredictor(self, weights, centre, floor, len(rows), error, left_out, float(order))
+        order: Any = spearmanr(without, roots)
+        agreement = float(order.statistic) if np.ptp(roots) > 0 else 0.0
+        return LatencyPredictor(self, weights, centre, floor, len(rows), error, left_out, agreement)
 
     def _counts(self, rows: Choices) -> Array:
         """How often each operation occurs: (n, operations)."""
@@ -247,7 +249,7 @@ class _Posterior:
     def of(shares: Array, noise: float, features: Array, targets: Array) -> _Posterior:
         scaled = features * shares
         covariance = scaled @ scaled.T + noise * np.eye(len(targets))
-        inverse = np.linalg.inv(covariance)
+        inverse: Array = np.linalg.inv(covariance).astype(np.float64)
         solved, free = inverse @ targets, len(targets) - 1
         scale = max(float(targets @ solved) / free, 1e-12)
         evidence = -0.5 * free * np.log(scale) - 0.5 * float(np.linalg.slogdet(covariance).logabsdet)
