@@ -13,13 +13,14 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from vitruvius.generator.evaluation.around import Around
 from vitruvius.generator.evaluation.task import Bench, Draw, Evaluator, Measurement, Metric
 from vitruvius.generator.space import Architecture, Choices, SearchSpace
 
 Seconds = Callable[[Measurement], float]
 
 
-class SimulatedCluster:
+class SimulatedCluster(Around):
     """An evaluator whose measurements take virtual time on so many workers.
 
     Attributes:
@@ -36,20 +37,6 @@ class SimulatedCluster:
         """
         self.evaluator, self.workers, self.seconds = evaluator, workers, seconds
         self.benches: dict[str, SimulatedBench] = {}
-
-    @property
-    def name(self) -> str:
-        """That of the evaluator inside."""
-        return self.evaluator.name
-
-    @property
-    def tabular(self) -> bool:
-        """As the evaluator inside."""
-        return self.evaluator.tabular
-
-    def datasets(self, space: SearchSpace) -> list[str]:
-        """As the evaluator inside."""
-        return self.evaluator.datasets(space)
 
     def open(self, space: SearchSpace, dataset: str) -> SimulatedBench:
         """Set up for one space and data set; the clock starts at zero once."""
