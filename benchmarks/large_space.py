@@ -9,7 +9,8 @@ from: how many, and how many of these were the best so far.
 
     VITRUVIUS_TABLES=FOLDER python benchmarks/large_space.py --seeds 6 --out runs/large_space.jsonl
 
-"session" does not fine-tune its code model, since that takes most of the time; "fine-tuned" does, by default.
+"session" does not fine-tune its code model, since that takes most of the time; "fine-tuned" does, as sessions
+do by default. "no-neighbours" leaves the neighbours of the best out of the pool: all comes from the code model.
 With `--out`, finished runs are appended to the file, and runs that it holds are not repeated.
 """
 
@@ -47,6 +48,8 @@ SESSIONS: dict[str, dict[str, Any]] = {
         for part, options in PARTS.items()
         if part not in (SLOW, "transfer")
     },
+    "no-neighbours": {"local": 0},
+    "no-neighbours-fine-tuned": {"local": 0, **PARTS[SLOW]},
 }
 """Sessions by name, with what sets each apart."""
 OTHERS = ("random", "evolution", "local", "tpe", "bananas", "nas-bowl")
