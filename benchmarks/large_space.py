@@ -10,7 +10,7 @@ from: how many, and how many of these were the best so far.
     VITRUVIUS_TABLES=FOLDER python benchmarks/large_space.py --seeds 6 --out runs/large_space.jsonl
 
 "session" does not fine-tune its code model, since that takes most of the time; "fine-tuned" does, as sessions
-do by default. "no-neighbours" leaves the neighbours of the best out of the pool: all comes from the code model.
+do by default. In "no-neighbours" the pool has no neighbours of the best: all comes from the code model.
 With `--out`, finished runs are appended to the file, and runs that it holds are not repeated.
 """
 
