@@ -6,11 +6,14 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from vitruvius.errors import SettingsError
+from vitruvius.errors import BudgetError, SettingsError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 SPENDING = frozenset(
     {"reflection_money", "session_money", "reflection_tokens", "session_tokens", "reflection_seconds",
@@ -100,6 +103,26 @@ class Options(BaseModel):
         """Names with commas between them, as a command line has them, are a list."""
         return [name for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
+    @field_validator("proposer_url")
+    @classmethod
+    def _served(cls, value: str | None, info: ValidationInfo) -> str | None:
+        """An address says nothing to what runs in this process."""
+        if value is not None and info.data.get("proposer") not in (None, "vllm-server"):
+            raise ValueError('only proposer = "vllm-server" asks a server by its address')
+        return value
+
+    def check_budget(self, evaluations: int) -> None:
+        """Refuse a budget that ends before the initial design does.
+
+        Raises:
+            BudgetError: Fewer evaluations than the initial design has.
+        """
+        if evaluations < self.initial:
+            raise BudgetError(
+                f"A budget of {evaluations} ends before the initial design of {self.initial} does: allow "
+                "more evaluations, or set `initial` lower, to 3 at least."
+            )
+
     def digest(self) -> str:
         """Hash of all settings: 10 hex digits."""
         body = json.dumps(self.model_dump(), sort_keys=True)
@@ -122,6 +145,10 @@ def build_options(options: Options | None, settings: Mapping[str, Any]) -> Optio
         return Options.model_validate({**base, **settings})
     except ValidationError as error:
         first = error.errors()[0]
-        raise SettingsError(
-            f"Setting {'.'.join(map(str, first['loc']))} = {first['input']!r}: {first['msg']}."
-        ) from None
+        name = ".".join(map(str, first["loc"]))
+        raise SettingsError(f"Setting {name} = {first['input']!r} is not allowed: {reason(first)}.") from None
+
+
+def reason(error: ErrorDetails) -> str:
+    """Why a value is not allowed, in the words of whoever refused it."""
+    return error["msg"].removeprefix("Value error, ")

@@ -20,7 +20,7 @@ from vitruvius.agents.options import Options, build_options
 from vitruvius.agents.plan import make_plan
 from vitruvius.agents.results import Best, Clock
 from vitruvius.agents.sources import measure_sources
-from vitruvius.errors import BudgetError, UserError
+from vitruvius.errors import UserError
 from vitruvius.generator.evaluation.task import Measurement, Task
 from vitruvius.generator.space import Architecture
 from vitruvius.knowledge.ledger import Ledger
@@ -167,11 +167,7 @@ class Session:
         Raises:
             BudgetError: Fewer evaluations than the initial design needs.
         """
-        if evaluations < self.options.initial:
-            raise BudgetError(
-                f"{evaluations} evaluations are fewer than the initial design of {self.options.initial}: "
-                "allow more, or set a smaller `initial`."
-            )
+        self.options.check_budget(evaluations)
         if self.options.reasoner != "none" and self.options.reflect_every:
             _ = self.reasoner  # a wrong name or a broken template is refused before anything is spent
         plan = make_plan(self.journal, self.sources, self.options, evaluations, self.aims)

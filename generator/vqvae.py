@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch_geometric.nn.aggr import SumAggregation
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +90,8 @@ class Round(nn.Module):
     """One round of message passing, GIN with messages along and against the edges kept apart."""
 
     def __init__(self, width: int) -> None:
+        from torch_geometric.nn.aggr import SumAggregation  # seconds to import, and not needed to say no
+
         super().__init__()
         self.gather = SumAggregation()  # not `MessagePassing`, which leaves a file behind in every process
         self.mix = nn.Sequential(nn.Linear(3 * width, width), nn.ReLU(), nn.Linear(width, width))

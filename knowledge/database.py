@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import time
@@ -61,7 +62,7 @@ class Database:
     """
 
     def __init__(self, address: str | Path, *, mounts: str | None = None) -> None:
-        """Open or make the database.
+        """Open or make the database; a file that may not be written, in place or beside it, is read only.
 
         Args:
             address: Path of a SQLite file, or any SQLAlchemy URL; "sqlite://" is kept in memory only.
@@ -73,7 +74,9 @@ class Database:
         url = _url(address)
         self.name = url.database or "memory" if _is_sqlite(url) else url.render_as_string(hide_password=True)
         if _is_sqlite(url) and not _in_memory(url):
-            _prepare_file(Path(url.database or ""), mounts)
+            path = Path(url.database or "")
+            _prepare_file(path, mounts)
+            url = _only_to_read(path) if _is_kept_from_us(path) else url
         self.engine = self._engine(url)
         try:
             self.id = self._open()
@@ -89,7 +92,7 @@ class Database:
         else:
             options = {"connect_args": {"timeout": WAIT}}
         engine = _create(url, **options)
-        event.listen(engine, "connect", _configure)
+        event.listen(engine, "connect", _configure_reading if "mode" in url.query else _configure)
         event.listen(engine, "begin", _begin)
         return engine
 
@@ -227,6 +230,27 @@ def _prepare_file(path: Path, mounts: str | None) -> None:
         resolved.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LedgerError(f"The folder of the ledger {path} cannot be made: {error.strerror}.") from error
+
+
+def _is_kept_from_us(path: Path) -> bool:
+    """Whether a ledger is there and may not be written: its folder counts too, SQLite keeps a log in it."""
+    return path.is_file() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+
+
+def _only_to_read(path: Path) -> URL:
+    """The address of a file that is read where nothing can be written (https://www.sqlite.org/wal.html#readonly).
+
+    Without a log beside it nobody has it open, and SQLite can do without locks; with one it needs them.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    alone = not log.is_file() or not log.stat().st_size
+    query = {"uri": "true", "mode": "ro"} | ({"immutable": "1"} if alone else {})
+    return URL.create("sqlite", database=path.absolute().as_uri(), query=query)
+
+
+def _configure_reading(connection: Any, _record: object) -> None:
+    """Settings of each new connection to a file that is only read."""
+    connection.isolation_level = None
 
 
 def _configure(connection: Any, _record: object) -> None:

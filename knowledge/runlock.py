@@ -40,7 +40,8 @@ class RunLock:
         """Take the lock; nothing happens if it is held by this object.
 
         Raises:
-            RunBusyError: Another holder has it; the message names its host and process.
+            RunBusyError: Another holder has it; the message names its host and process. Or the folder cannot
+                be written: then the error of the system is its cause.
         """
         if self.held:
             return

@@ -58,7 +58,8 @@ class Store:
     Attributes:
         embedder: What makes the vectors.
         notes: Sentences for the user: an index made anew, one that another process holds.
-        throwaway: Whether the index is in memory because another process holds the one on disk.
+        throwaway: Whether the index is in memory because the one on disk is held by another process, or
+            cannot be written.
     """
 
     def __init__(
@@ -74,8 +75,8 @@ class Store:
 
         Args:
             ledger: The truth.
-            folder: Where the index lies; None keeps it in memory. While another process holds the
-                folder, an index in memory is made from the ledger and thrown away at the end.
+            folder: Where the index lies; None keeps it in memory. While another process holds the folder,
+                or where it cannot be written, an index in memory is made from the ledger and thrown away.
             embedder: What makes the vectors; None takes what made the index, or for a new one
                 `default_embedder()`.
             url: A Chroma server to use in place of the folder, `http://host:port`.
@@ -107,13 +108,12 @@ class Store:
         try:
             lock.acquire()
             self._lock = lock
-        except RunBusyError:
+        except RunBusyError as error:
             if rebuild:
                 raise
             self.throwaway, self._folder = True, None
-            self.notes.append(
-                f"The search index {folder} is in use by {lock.holder()}: one was made in memory for now."
-            )
+            why = "cannot be written" if error.__cause__ else f"is in use by {lock.holder()}"
+            self.notes.append(f"The search index {folder} {why}: one was made in memory for now.")
 
     # ---- opening ---------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from vitruvius import cli
-from vitruvius.config import Settings, dump_settings, load_settings
+from vitruvius.cli.show import print_summary
+from vitruvius.config import Settings, build_session, dump_settings, load_settings
 from vitruvius.errors import SettingsError
+from vitruvius.summary import summarise
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -75,6 +78,50 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.strip() == version("vitruvius")
 
 
+def test_a_budget_that_is_too_small_leaves_no_folder_behind(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    assert run(monkeypatch, "run", "--run", str(folder), "--evaluations", "4") == 1
+    assert "A budget of 4 ends before the initial design of 6" in capsys.readouterr().err
+    assert (
+        not folder.exists()
+    )  # else its settings were fixed, and the advice of the message not to be followed
+
+
+@pytest.mark.parametrize(
+    ("begun", "told"), [(False, "run the same command again"), (True, "--run '{}'` goes on")]
+)
+def test_ctrl_c_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    begun: bool,
+    told: str,
+) -> None:
+    folder = tmp_path / "my run"
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vitruvius.cli.run._search", interrupted)
+    if begun:
+        folder.mkdir()
+        (folder / "settings.toml").write_text(dump_settings(load_settings(None, {})))
+    assert run(monkeypatch, "run", "--run", str(folder)) == 130
+    assert told.format(folder) in capsys.readouterr().err
+
+
+def test_commands_to_go_on_with_can_be_copied(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "my run"
+    settings = {"proposer": "uniform", "finetune_every": 0, "sources": "none", "reasoner": "none"}
+    with build_session(load_settings(None, settings), folder) as session:
+        session.run(6)
+    print_summary(summarise(folder))
+    last = capsys.readouterr().out.partition("\nNext\n")[2].splitlines()
+    assert len(last) == 3 and all(str(folder) in shlex.split(line) for line in last)
+
+
 def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"cannot be read .*give the path of a TOML file"):
         load_settings(tmp_path, {})
@@ -89,7 +136,11 @@ def test_options_are_a_table(tmp_path: Path) -> None:
 def test_passwords_in_urls_stay_out_of_the_settings_file(tmp_path: Path) -> None:
     settings = load_settings(
         None,
-        {"ledger": "postgresql+psycopg://me:secret-1@host/name", "proposer_url": "http://u:secret-2@host/v1"},
+        {
+            "ledger": "postgresql+psycopg://me:secret-1@host/name",
+            "proposer": "vllm-server",
+            "proposer_url": "http://u:secret-2@host/v1",
+        },
     )
     path = tmp_path / "settings.toml"
     path.write_text(dump_settings(settings))

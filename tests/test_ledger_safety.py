@@ -94,6 +94,23 @@ class TestOpening:
         with pytest.raises(LedgerError, match="damaged"), Ledger(file) as cut:
             cut.learned("s")
 
+    @pytest.mark.parametrize("open_elsewhere", [False, True])
+    def test_one_that_may_not_be_written_is_read(
+        self, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_elsewhere: bool
+    ) -> None:
+        folder = tmp_path / "run"
+        ledger.record(measurement(), session="s", batch=0, share="x")
+        if not open_elsewhere:
+            ledger.close()
+        before = {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith("-shm")}
+        monkeypatch.setattr("os.access", lambda path, mode: not mode & os.W_OK)  # root may write everywhere
+        with Ledger(folder / "ledger.db") as reader:
+            assert [x.measurement for x in reader.learned("s")] == [measurement()]
+            with pytest.raises(LedgerError, match="cannot be opened for writing"):
+                reader.record(measurement(1), session="s", batch=0, share="x")
+        after = {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith("-shm")}
+        assert after == before
+
     @pytest.mark.parametrize("url", ["what://x", "postgresql+nodriver://me:hunter2@h/x", "://"])
     def test_addresses_that_lead_nowhere(self, url: str) -> None:
         with pytest.raises(LedgerError) as caught:

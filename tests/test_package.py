@@ -143,6 +143,22 @@ def test_help_is_fast() -> None:
     assert seconds(str(BIN / "vitruvius"), "--help") < 0.7
 
 
+def test_a_wrong_setting_is_refused_before_anything_heavy_is_loaded() -> None:
+    code = (
+        "import sys; from vitruvius.config import load_settings; from vitruvius.errors import SettingsError\n"
+        "try: load_settings(None, {'batch': 0})\n"
+        "except SettingsError: print(*sorted({'torch', 'torch_geometric', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
+
+
+def test_graph_layers_are_loaded_when_a_model_is_made() -> None:
+    code = "import sys, vitruvius.agents.session; print('torch_geometric' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
 def test_no_file_over_400_lines_and_no_function_over_60() -> None:
     found: list[str] = []
     for path in tracked("*.py"):

@@ -297,6 +297,7 @@ def test_a_mistyped_reasoner_leaves_no_session_behind(cora: Task, tmp_path: Path
 
 def test_a_password_in_an_address_neither_stays_nor_stops_the_resume(cora: Task, tmp_path: Path) -> None:
     for url in ("http://me:secret@127.0.0.1:9/v1", "http://me@127.0.0.1:9/v1"):
-        with Session(cora, tmp_path / "run", proposer_url=url, **SMALL):
+        settings: dict[str, Any] = {**SMALL, "proposer": "vllm-server", "proposer_url": url}
+        with Session(cora, tmp_path / "run", **settings):
             pass
     assert b"secret" not in b"".join(file.read_bytes() for file in (tmp_path / "run").glob("ledger.db*"))

@@ -211,6 +211,13 @@ class TestSharing:
         assert sorted(path.name for path in (tmp_path / "chroma").iterdir()) == before
         assert found(store, "skip") == {principle("skip").id}
 
+    def test_where_nothing_can_be_written_it_is_made_in_memory(self, ledger: Ledger, tmp_path: Path) -> None:
+        add(ledger, principle("skip"))
+        (tmp_path / "file").write_text("no folder can be made below a file")
+        with Store(ledger, tmp_path / "file" / "chroma", embedder=HashingEmbedder()) as reader:
+            assert reader.throwaway and "cannot be written: one was made in memory" in reader.notes[0]
+            assert found(reader, "skip") == {principle("skip").id}
+
     def test_an_index_in_use_is_not_made_anew(self, ledger: Ledger, tmp_path: Path, store: Store) -> None:
         with pytest.raises(RunBusyError, match="in use by"):
             Store(ledger, tmp_path / "chroma", rebuild=True)

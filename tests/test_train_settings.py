@@ -54,7 +54,24 @@ def test_training_searches_nasbench201_on_its_data_set_where_no_task_is_named(tm
     named = {"evaluator": "train", "dataset": str(tmp_path / "my leaves"), "classes": "5"}
     assert load_settings(None, named).task == "nasbench201/my-leaves-5"
     assert load_settings(None, {"evaluator": "train", "task": "darts/digits"}).task == "darts/digits"
-    assert load_settings(None, {"dataset": "mnist"}).task == "nasbench-graph/cora"
+
+
+def test_what_a_file_says_to_another_evaluator_is_refused_too(tmp_path: Path):
+    (tmp_path / "mine.toml").write_text("[train]\nhalving = 3\n")
+    with pytest.raises(UserError, match=r"halving = 3 has no effect"):
+        load_settings(tmp_path / "mine.toml", {})
+    assert load_settings(tmp_path / "mine.toml", {"evaluator": "train"}).train.halving == 3
+    (tmp_path / "run.toml").write_text(dump_settings(load_settings(None, {"evaluator": "table"})))
+    assert load_settings(tmp_path / "run.toml", {}).evaluator == "table"
+
+
+@pytest.mark.parametrize(
+    "sources", ["nasbench201/cifar10, nasbench-graph/arxiv", ["nasbench201/cifar10"], "auto"]
+)
+def test_sources_may_be_one_text(sources: str | list[str]):
+    expected = {str: "auto", list: ["nasbench201/cifar10"]}
+    wanted = ["nasbench201/cifar10", "nasbench-graph/arxiv"] if "," in sources else expected[type(sources)]
+    assert load_settings(None, {"sources": sources}).sources == wanted
 
 
 def test_halving_searches_with_the_lowest_rung():
@@ -77,6 +94,12 @@ def test_halving_searches_with_the_lowest_rung():
         ({"recipee": "fast"}, r"Unknown setting recipee. Did you mean train.recipe\?"),
         ({"train": 3}, r"it is a table, \[train\]"),
         ({"evaluator": "train", "dataset": "nowhere"}, "no such file or folder"),
+        ({"dataset": "mnist"}, r"dataset = 'mnist' has no effect with evaluator = 'table': .*--evaluator train"),
+        ({"workers": 2}, r"workers = 2 has no effect .*give --evaluator train or --evaluator ray"),
+        ({"recipe": "fast"}, r"recipe = 'fast' has no effect"),
+        ({"evaluator": "train", "table": "x.parquet"}, r"table = 'x.parquet' has no effect .*'train'"),
+        ({"evaluator": "zero-cost", "halving": 3}, r"halving = 3 has no effect with evaluator = 'zero-cost'"),
+        ({"proposer": "ngram", "proposer_url": "http://h/v1"}, r"proposer_url = 'http://h/v1' is not allowed: only"),
     ],
 )  # fmt: skip
 def test_wrong_settings_are_one_sentence(tmp_path: Path, given: dict[str, object], message: str):

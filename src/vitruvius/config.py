@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from vitruvius.agents.options import Options
-from vitruvius.agents.session import Session
+from vitruvius.agents.options import Options, reason
 from vitruvius.errors import SettingsError
 from vitruvius.generator.evaluation.sources import source_name
 from vitruvius.generator.evaluation.task import Evaluator, Task
@@ -19,6 +18,7 @@ from vitruvius.generator.evaluation.train_settings import TrainSettings
 from vitruvius.knowledge.records import bare_url
 
 if TYPE_CHECKING:
+    from vitruvius.agents.session import Session
     from vitruvius.generator.evaluation.halving import Trains
     from vitruvius.generator.evaluation.recipe import Recipe
     from vitruvius.generator.evaluation.train import Train
@@ -26,6 +26,19 @@ if TYPE_CHECKING:
 
 _TABLES: dict[str, type[BaseModel]] = {"train": TrainSettings, "options": Options}
 """Settings that stand in a table of their own; a name is in one of them only."""
+
+_TRAINS = ("train", "ray")
+_SERVES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(TrainSettings.model_fields, _TRAINS),
+    "device": (*_TRAINS, "zero-cost"),
+    "dataset": (*_TRAINS, "zero-cost"),
+    "latency": (*_TRAINS, "zero-cost"),
+    "score": ("zero-cost",),
+    "address": ("ray",),
+    "gpus": ("ray",),
+    "table": ("table",),
+}
+"""Which evaluators a setting means something to; all others it has an effect with."""
 
 SETTINGS_FILE = "settings.toml"
 TRAINED_SPACE = "nasbench201"
@@ -73,6 +86,14 @@ class Settings(BaseModel):
     options: Options = Field(default_factory=lambda: Options.model_validate({}))
     """How the session works."""
 
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """One name, or names with commas between them, are a list."""
+        if isinstance(value, str) and value not in ("auto", "none"):
+            return [name.strip() for name in value.split(",") if name.strip()]
+        return value
+
 
 def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> Settings:
     """Read settings from a TOML file and put overrides on top.
@@ -83,7 +104,8 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> Settings:
             given.
 
     Raises:
-        SettingsError: Not TOML, an unknown key (with the nearest valid one), or a value not allowed.
+        SettingsError: Not TOML, an unknown key (with the nearest valid one), a value not allowed, or one that
+            says nothing to the evaluator.
     """
     data: dict[str, Any] = {}
     if path is not None:
@@ -110,7 +132,22 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> Settings:
         dataset = data.get("dataset", Settings.model_fields["dataset"].default)
         name = source_name(str(dataset), data["train"].get("classes"))
         data.setdefault("task", f"{TRAINED_SPACE}/{name}")
-    return _validated(data)
+    settings = _validated(data)
+    _check_effect(settings, [name for name, value in overrides.items() if value is not None])
+    return settings
+
+
+def _check_effect(settings: Settings, given: Sequence[str]) -> None:
+    """Refuse what the evaluator would pass over; a settings file of a run has the defaults of all of them."""
+    for name, evaluators in _SERVES.items():
+        owner = settings if name in Settings.model_fields else settings.train
+        value, default = getattr(owner, name), type(owner).model_fields[name].default
+        if (value != default or name in given) and settings.evaluator not in evaluators:
+            others = " or ".join(f"--evaluator {evaluator}" for evaluator in evaluators)
+            raise SettingsError(
+                f"Setting {name} = {value!r} has no effect with evaluator = {settings.evaluator!r}: leave it "
+                f"out, or give {others}."
+            )
 
 
 def _validated(data: dict[str, Any]) -> Settings:
@@ -133,7 +170,9 @@ def _validated(data: dict[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"Setting {where} = {first['input']!r} is not allowed: {first['msg']}.") from None
+        raise SettingsError(
+            f"Setting {where} = {first['input']!r} is not allowed: {reason(first)}."
+        ) from None
 
 
 def dump_settings(settings: Settings) -> str:
@@ -276,7 +315,14 @@ def build_sources(settings: Settings, task: Task) -> list[Task]:
 
 
 def build_session(settings: Settings, run: Path, progress: Callable[[str], None] | None = None) -> Session:
-    """Open the run folder with these settings, writing them down beside the ledger."""
+    """Open the run folder with these settings, writing them down beside the ledger.
+
+    Raises:
+        BudgetError: Fewer evaluations than a session needs: no folder is made then.
+    """
+    from vitruvius.agents.session import Session
+
+    settings.options.check_budget(settings.evaluations)
     task = build_task(settings)
     session = Session(
         task,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,7 +81,7 @@ def export(
         typer.echo(f"  model.onnx in ONNX Runtime: {done.onnx_difference:.1e}")
     else:
         typer.echo(f"  no model.onnx: {', '.join(done.missing)} missing, pip install 'vitruvius[onnx]'")
-    hint = f": `vitruvius retrain {done.folder}` trains it" if networks.images else ""
+    hint = f": `vitruvius retrain {shlex.quote(str(done.folder))}` trains it" if networks.images else ""
     typer.echo(f"  untrained{hint}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +36,8 @@ def propose(
         typer.echo(key)
     if out is not None:
         write_proposals(out, keys)
-        typer.echo(f"wrote {out}: fill in the column ms, then `vitruvius latency predict {out}`", err=True)
+        again = f"vitruvius latency predict {shlex.quote(str(out))} {_where(known, table)}"
+        typer.echo(f"wrote {out}: fill in the column ms, then `{again}`", err=True)
 
 
 @app.command("predict")
@@ -73,7 +75,13 @@ def predict(
         write_latencies(out, space.keys(rows), milliseconds)
         typer.echo(f"wrote {len(rows):,} latencies to {out}; what was timed stands in it as timed")
     where = f'"latency[{device}] < {quarter:.3g}ms"'
-    typer.echo(f"next: vitruvius run --task {known.name} --latency-file {device}={file} --where {where}")
+    timed = shlex.quote(f"{device}={file}")
+    typer.echo(f"next: vitruvius run {_where(known, table)} --latency-file {timed} --where {where}")
+
+
+def _where(known: Task, table: Path | None) -> str:
+    """The options that name the same task again."""
+    return f"--task {known.name}" + (f" --table {shlex.quote(str(table))}" if table else "")
 
 
 def _open(task: str, table: Path | None) -> Task:

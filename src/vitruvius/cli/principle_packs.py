@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,6 +50,7 @@ def import_(
     from vitruvius.knowledge.packs import read_pack
     from vitruvius.knowledge.run_folder import is_run
 
+    again = f"vitruvius run --run {shlex.quote(str(run))}"
     if is_run(run):
         with opened(run) as (folder, ledger):
             sessions = [session.id for session in ledger.sessions()]
@@ -59,11 +61,11 @@ def import_(
         place_pack(file, run)
         if done is not None:
             lines.say(f"{run} {done.sentence()}.")
-            lines.say(f"`vitruvius run --run {run}` tests them with its next measurements.")
+            lines.say(f"`{again}` tests them with its next measurements.")
             return
     pack = place_pack(file, run)
     lines.say(f"{len(pack.principles)} principles wait in {run}, learned on {_labels(pack.labels)}.")
-    lines.say(f"`vitruvius run --run {run} --task SPACE/DATASET` takes them over and tests them.")
+    lines.say(f"`{again} --task SPACE/DATASET` takes them over and tests them.")
 
 
 def transfer(run: Run = None, as_json: AsJson = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,8 +72,17 @@ def run(
     try:
         _search(settings, place, progress)
     except KeyboardInterrupt:
-        typer.echo(f"\nStopped. Nothing measured is lost: `vitruvius run --run {place}` goes on.", err=True)
+        typer.echo(f"\n{_stopped(place)}", err=True)
         raise SystemExit(130) from None
+
+
+def _stopped(place: Path) -> str:
+    """How to go on after Ctrl-C; where nothing was begun, the folder's name alone would not do."""
+    from vitruvius.knowledge.run_folder import SETTINGS_FILE
+
+    if not (place / SETTINGS_FILE).is_file():
+        return "Stopped before anything was begun: run the same command again."
+    return f"Stopped. Nothing measured is lost: `vitruvius run --run {shlex.quote(str(place))}` goes on."
 
 
 def _sources(source: list[str] | None) -> list[str] | str | None:

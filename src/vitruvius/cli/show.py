@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -79,7 +80,7 @@ def _title(console: Console, text: str) -> None:
 def _best(summary: Summary, console: Console) -> None:
     _title(console, f"{summary.task} in {summary.run or 'memory'}")
     if not summary.finished:
-        again = f": `vitruvius run --run {summary.run}` goes on" if summary.run else ""
+        again = f": `vitruvius run --run {shlex.quote(summary.run)}` goes on" if summary.run else ""
         _line(console, f"not finished{again}")
     budget = f" of {summary.planned}" if summary.planned else ""
     _line(console, f"evaluations: {summary.counted}{budget} counted, {summary.paid} paid")
@@ -227,15 +228,13 @@ def _next(summary: Summary, console: Console) -> None:
     if not summary.run or summary.best is None:
         return
     _title(console, "Next")
-    _line(console, f"vitruvius report {summary.run}     all figures in one HTML file")
+    run = shlex.quote(summary.run)
+    _line(console, f"vitruvius report {run}     all figures in one HTML file")
     if summary.task.partition("/")[0] in SPACES_WITH_NETWORKS:
-        _line(
-            console,
-            f"vitruvius export {summary.run}     the best architecture as a PyTorch module, with a card",
-        )
+        _line(console, f"vitruvius export {run}     the best architecture as a PyTorch module, with a card")
         if summary.front:
-            _line(console, f"vitruvius export {summary.run} --architecture KEY     another of the front")
-    _line(console, f'vitruvius principles search "which operations help?" --run {summary.run}')
+            _line(console, f"vitruvius export {run} --architecture KEY     another of the front")
+    _line(console, f'vitruvius principles search "which operations help?" --run {run}')
 
 
 def number(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ def import_table(
     with Console(stderr=True).status("reading") as status:
         count = import_official(file, out, lambda done: status.update(f"{done:,} architectures read"))
     typer.echo(f"wrote {count:,} architectures to {out}")
-    typer.echo(f"next: vitruvius tables show {out}")
+    typer.echo(f"next: vitruvius tables show {shlex.quote(str(out))}")
 
 
 @app.command("show")
