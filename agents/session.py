@@ -26,13 +26,12 @@ from vitruvius.generator.space import Architecture
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.principle import Principle
 from vitruvius.knowledge.pruning import Restriction
+from vitruvius.knowledge.run_folder import LEDGER_FILE
 from vitruvius.knowledge.runlock import RunLock
 
 if TYPE_CHECKING:
     from vitruvius.agents.reasoner import Reasoner
     from vitruvius.knowledge.store import Store
-
-LEDGER_FILE = "ledger.db"
 
 
 class Session:

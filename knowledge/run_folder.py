@@ -15,7 +15,7 @@ INDEX_FOLDER = "chroma"
 
 def is_run(run: Path) -> bool:
     """Whether a session has begun in this folder."""
-    return (run / LEDGER_FILE).is_file() or bool(_setting(run, "ledger"))
+    return (run / LEDGER_FILE).is_file() or shared_ledger(run) is not None
 
 
 def open_ledger(run: Path) -> Ledger:
@@ -30,7 +30,12 @@ def open_ledger(run: Path) -> Ledger:
             f"{run} is no run folder: it has no {LEDGER_FILE}. `vitruvius run` starts a session and names "
             f"its folder."
         )
-    return Ledger(_setting(run, "ledger") or run / LEDGER_FILE)
+    return Ledger(shared_ledger(run) or run / LEDGER_FILE)
+
+
+def shared_ledger(run: Path) -> str | None:
+    """The shared ledger that the settings of a run name; None where it has a file of its own."""
+    return _setting(run, "ledger") or None
 
 
 def index_url(run: Path) -> str | None:

@@ -11,9 +11,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vitruvius.errors import UserError, VitruviusError
+from vitruvius.config import build_session, dump_settings, load_settings
+from vitruvius.errors import SettingsError, UserError, VitruviusError
 from vitruvius.generator import export as module
-from vitruvius.generator.evaluation.task import Measurement, Status
+from vitruvius.generator.evaluation.task import Measurement, Status, Task
 from vitruvius.generator.export import Card, Exported, Rival, export_card, read_card
 from vitruvius.generator.export.checking import check_files, shake
 from vitruvius.generator.export.onnx_file import PACKAGES, missing_packages
@@ -21,6 +22,7 @@ from vitruvius.generator.networks import family
 from vitruvius.generator.networks.costs import Shape
 from vitruvius.generator.space import Architecture, get_space
 from vitruvius.knowledge.ledger import Ledger
+from vitruvius.summary import summarise
 
 SPACE = get_space("nasbench201")
 MIXED = SPACE.parse("|nor_conv_3x3~0|+|skip_connect~0|avg_pool_3x3~1|+|none~0|nor_conv_1x1~1|nor_conv_3x3~2|")
@@ -244,6 +246,45 @@ def test_the_command_exports_graph_networks(tmp_path: Path):
     card = (run / "winner" / "card.md").read_text()
     assert "nodes have 745 features, 8 classes" in card and "channels of a layer: 128" in card
     assert "retrain" not in card + output
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_what_a_cluster_trained_is_exported_as_what_was_trained_here(tmp_path: Path):
+    run = run_folder(tmp_path, "nasbench201/digits", [MIXED.key], [97.5])
+    given = {"evaluator": "ray", "dataset": "digits", "recipe": "nasbench201-12", "classes": 3}
+    (run / "settings.toml").write_text(dump_settings(load_settings(None, given)))
+    code, _, error = invoke(str(run), "--width", "4", "--cells", "1")
+    assert code == 0, error
+    card = read_card(run / "winner")
+    assert (card.dataset, card.data_classes, card.shape.classes) == ("digits", 3, 3)
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_the_rival_keeps_to_the_constraint(tmp_path: Path):
+    where = "params < 0.5M"
+    settings = {
+        "where": where,
+        "proposer": "uniform",
+        "reasoner": "none",
+        "sources": "none",
+        "finetune_every": 0,
+    }
+    with build_session(load_settings(None, settings), tmp_path / "run") as session:
+        session.run(6)
+    code, _, error = invoke(str(tmp_path / "run"))
+    assert code == 0, error
+    rival = read_card(tmp_path / "run" / "winner").rival
+    assert rival is not None
+    space = get_space("nasbench-graph")
+    params = Task("nasbench-graph/cora").bench.costs(space.parse(rival.key).row)["params"]
+    assert params[0] < 0.5
+
+
+def test_settings_that_cannot_be_read_are_one_sentence(tmp_path: Path):
+    run = run_folder(tmp_path, "nasbench201/digits", [MIXED.key], [97.5])
+    (run / "settings.toml").write_text('task = "x\n')
+    with pytest.raises(SettingsError, match=r"settings.toml cannot be read"):
+        summarise(run)
 
 
 def test_the_command_says_what_it_cannot_do(tmp_path: Path):

@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 _TABLES: dict[str, type[BaseModel]] = {"train": TrainSettings, "options": Options}
 """Settings that stand in a table of their own; a name is in one of them only."""
 
-_TRAINS = ("train", "ray")
+TRAINING = ("train", "ray")
+"""The evaluators that train, here or on a cluster."""
+
 _SERVES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(TrainSettings.model_fields, _TRAINS),
-    "device": (*_TRAINS, "zero-cost"),
-    "dataset": (*_TRAINS, "zero-cost"),
-    "latency": (*_TRAINS, "zero-cost"),
+    **dict.fromkeys(TrainSettings.model_fields, TRAINING),
+    "device": (*TRAINING, "zero-cost"),
+    "dataset": (*TRAINING, "zero-cost"),
+    "latency": (*TRAINING, "zero-cost"),
     "score": ("zero-cost",),
     "address": ("ray",),
     "gpus": ("ray",),
@@ -241,7 +243,7 @@ def build_trains(settings: Settings) -> Callable[[Recipe], Trains]:
 def build_plan(settings: Settings) -> Plan | None:
     """How the best are trained longer after the search; None without halving."""
     factor = settings.train.halving
-    if factor is None or settings.evaluator not in ("train", "ray"):
+    if factor is None or settings.evaluator not in TRAINING:
         return None
     from vitruvius.promotion import Plan
 

@@ -6,7 +6,6 @@ reads a test metric.
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,10 +24,9 @@ from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.principle import Principle, PrincipleStatus
 from vitruvius.knowledge.pruning import PruningCost, Restriction, pruning_cost
 from vitruvius.knowledge.records import CallRecord, Event, Learned, SessionRecord
+from vitruvius.knowledge.run_folder import SETTINGS_FILE, open_ledger, shared_ledger
 from vitruvius.tradeoff import Tradeoff, known_costs, of_baseline, volumes
 
-LEDGER_FILE = "ledger.db"
-SETTINGS_FILE = "settings.toml"
 SHOWN = 5
 """Number of best architectures in a summary."""
 POOL = ("asked", "unfinished", "invalid", "duplicate", "known", "outside", "kept")
@@ -60,25 +58,15 @@ def summarise(run: str | Path) -> Summary:
         The summary; of an unfinished session too.
 
     Raises:
-        UserError: There is no session in this folder.
+        UserError: There is no session in this folder, or its settings cannot be read.
         LedgerError: The ledger cannot be read.
     """
     folder = Path(run)
     settings = folder / SETTINGS_FILE
     text = settings.read_text(encoding="utf-8") if settings.is_file() else ""
-    shared = tomllib.loads(text).get("ledger")
-    path = folder / LEDGER_FILE
-    if not shared and not path.is_file():
-        raise UserError(
-            f"{folder} is no run folder: it has no {LEDGER_FILE}. `vitruvius run` starts a session and names "
-            "its folder."
-        )
-    ledger = Ledger(shared or path)
-    try:
-        session = session_id(folder) if shared else None
+    with open_ledger(folder) as ledger:
+        session = session_id(folder) if shared_ledger(folder) else None
         return summarise_session(ledger, session, run=str(run), settings=text)
-    finally:
-        ledger.close()
 
 
 def summarise_session(

@@ -57,7 +57,7 @@ def export(
     if architecture is None and summary.best is None:
         raise UserError(f"Nothing in {run} has a score yet: go on with the run, or name an --architecture.")
     settings = _settings(run)
-    learned, longer = _known(run, settings, summary)
+    learned, longer = _known(run, summary)
     best = _best_key(settings, summary, longer)
     chosen = space.parse(architecture or best)
     shape = _known_shape(summary.task, settings, networks)
@@ -95,11 +95,12 @@ def _settings(run: Path) -> Settings | None:
 
 def _known_shape(task: str, settings: Settings | None, networks: Family) -> Shape | None:
     """What networks for the run's data are built for, if that is known: by the benchmark, or by the data."""
+    from vitruvius.config import TRAINING
     from vitruvius.generator.evaluation.images import SPLIT, load_images
     from vitruvius.generator.evaluation.recipe import Recipe, load_recipe
     from vitruvius.generator.networks.costs import Shape
 
-    if settings is not None and settings.evaluator == "train":
+    if settings is not None and settings.evaluator in TRAINING:
         images = load_images(
             settings.dataset, None, SPLIT,
             classes=settings.train.classes, image_size=settings.train.image_size,
@@ -136,7 +137,9 @@ def _with(shape: Shape | None, given: dict[str, Any], task: str, networks: Famil
 
 def _data(settings: Settings | None) -> dict[str, Any]:
     """What the run trained on, for `retrain`; nothing where it looked scores up."""
-    if settings is None or settings.evaluator != "train":
+    from vitruvius.config import TRAINING
+
+    if settings is None or settings.evaluator not in TRAINING:
         return {}
     taken = settings.train
     return {
@@ -144,18 +147,14 @@ def _data(settings: Settings | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _known(run: Path, settings: Settings | None, summary: Summary) -> tuple[list[Learned], list[Measurement]]:
+def _known(run: Path, summary: Summary) -> tuple[list[Learned], list[Measurement]]:
     """What the run learned of its target, in order, and what was trained longer afterwards."""
-    from vitruvius.knowledge.ledger import Ledger
+    from vitruvius.knowledge.run_folder import open_ledger
     from vitruvius.promotion import trials
-    from vitruvius.summary import LEDGER_FILE
 
-    ledger = Ledger((settings.ledger if settings is not None else None) or run / LEDGER_FILE)
-    try:
+    with open_ledger(run) as ledger:
         learned = ledger.learned(summary.session)
         longer = [trial.measurement for trial in trials(ledger, summary.session)]
-    finally:
-        ledger.close()
     return [x for x in learned if x.measurement.task == summary.task], [m for m in longer if m.ok]
 
 
@@ -203,13 +202,19 @@ def _principles(summary: Summary, key: str) -> tuple[str, ...]:
 
 
 def _rival(settings: Settings | None, summary: Summary, learned: list[Learned]) -> Rival | None:
-    """What random search found at equal cost: looked up again, or else among what the run drew uniformly."""
+    """What random search found at equal cost: looked up again, or else among what the run drew uniformly.
+
+    It keeps to the constraint of the run, as the winner does.
+    """
+    from vitruvius.agents.aims import read_aims
     from vitruvius.agents.baselines import random_search
     from vitruvius.config import build_task
     from vitruvius.generator.export import Rival
 
     if settings is not None and settings.evaluator == "table":
-        curve = random_search(build_task(settings), summary.counted, settings.options.seed)
+        task = build_task(settings)
+        aims = read_aims(task, settings.options)
+        curve = random_search(task, summary.counted, settings.options.seed, aims.feasible)
         last = curve.incumbents[-1] if curve.keys else None
         if last is None:
             return None

@@ -39,18 +39,12 @@ def show(
 
 
 def _trained_longer(run: Path, summary: Summary) -> list[str]:
-    """What halving trained after the search; nothing where the ledger is elsewhere, behind a password."""
-    from vitruvius.knowledge.ledger import Ledger
+    """What halving trained after the search."""
+    from vitruvius.knowledge.run_folder import open_ledger
     from vitruvius.promotion import trial_lines, trials
-    from vitruvius.summary import LEDGER_FILE
 
-    if not (run / LEDGER_FILE).is_file():
-        return []
-    ledger = Ledger(run / LEDGER_FILE)
-    try:
+    with open_ledger(run) as ledger:
         return list(trial_lines(trials(ledger, summary.session), summary.metric, summary.unit))
-    finally:
-        ledger.close()
 
 
 def print_summary(summary: Summary, console: Console | None = None) -> None:
