@@ -4,6 +4,10 @@ The target is modelled as sum_s b_s m_s(x) + g(x), with m_s what source s predic
 the target's own. The weights b_s have independent normal priors and may not be negative; their posterior mode
 is a small non-negative least squares problem. A source that says nothing about the target, or the opposite of
 it, gets weight 0 as soon as the measurements outweigh the prior, which takes a handful.
+
+A source can be right about what is poor, which earns it a weight, and know nothing about which of the good is
+best, where a search soon spends its time. So all weights are scaled by how often the target's measurements
+are ranked better with the sources than without them, each predicted from the others.
 """
 
 from __future__ import annotations
@@ -34,6 +38,10 @@ MEMORY = 300
 """Most measurements that weights are learned from; of more, so many at random."""
 SCALE, NOISE = 0.5, 0.15
 """Variance of what the sources do not explain, and of noise: normal scores have variance 1."""
+BOOTSTRAPS = 200
+"""Bootstrap samples of the measurements that are ranked."""
+FEWEST_RANKED = 4
+"""Measurements from which ranking with the sources is compared with ranking without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,7 @@ class Relatedness:
     Attributes:
         names: The sources.
         agreement: (k,) rank correlation of predicted and measured, nan where it cannot be told.
-        weights: (k,) weights b_s of their predictions, none negative.
+        weights: (k,) weights b_s of their predictions as they count, none negative.
         measured: n.
     """
 
@@ -88,20 +96,79 @@ def relate(
         scores: (n,) their scores, larger is better.
         said: (n, k) what each source predicts for them, as normal scores.
     """
-    k = len(names)
-    prior, spread = np.full(k, TRUST / k), DOUBT / np.sqrt(k)
-    precision, pull = np.eye(k) / spread**2, prior / spread**2
-    if len(scores) > 1:
-        few = np.random.default_rng(len(scores)).permutation(len(scores))[:MEMORY]
-        targets = normal_scores(scores)[few]
-        root = np.linalg.cholesky(_covariance(space, measured[few]))
-        ours = solve_triangular(root, said[few] - said[few].mean(axis=0), lower=True)
-        precision = precision + ours.T @ ours
-        pull = pull + ours.T @ solve_triangular(root, targets, lower=True)
-    half = np.linalg.cholesky(precision)
-    weights, _ = nnls(half.T, solve_triangular(half, pull, lower=True))
+    few = np.random.default_rng(len(scores)).permutation(len(scores))[:MEMORY]
+    targets, ours = normal_scores(scores)[few], said[few]
+    if len(scores) < 2:
+        weights = _most_likely(np.empty((0, 0)), targets[:0], ours[:0])
+    else:
+        covariance, ours = _covariance(space, measured[few]), ours - ours.mean(axis=0)
+        weights = _most_likely(np.linalg.cholesky(covariance), targets, ours)
+        if len(scores) >= FEWEST_RANKED and weights.any():
+            weights = weights * _ranks_better(covariance, targets, ours @ weights)
     agreement = np.array([rank_agreement(column, scores) for column in said.T])
     return Relatedness(tuple(names), agreement, weights, len(scores))
+
+
+def _most_likely(root: Array, targets: Array, said: Array) -> Array:
+    """Posterior mode of the weights: (k,), none negative.
+
+    Args:
+        root: (n, n) Cholesky factor of the covariance of what the sources do not explain.
+        targets: (n,) normal scores of what was measured.
+        said: (n, k) centred predictions.
+    """
+    k = said.shape[1]
+    prior, spread = np.full(k, TRUST / k), DOUBT / np.sqrt(k)
+    ours = solve_triangular(root, said, lower=True) if len(said) else said
+    seen = solve_triangular(root, targets, lower=True) if len(said) else targets
+    half = np.linalg.cholesky(np.eye(k) / spread**2 + ours.T @ ours)
+    weights, _ = nnls(half.T, solve_triangular(half, prior / spread**2 + ours.T @ seen, lower=True))
+    return weights
+
+
+def _ranks_better(covariance: Array, targets: Array, expected: Array) -> float:
+    """How often measurements are ranked better with the sources than without, each left out in turn: 0 to 1.
+
+    Args:
+        covariance: (n, n) of what the sources do not explain.
+        targets: (n,) normal scores of what was measured.
+        expected: (n,) what the sources say together.
+    """
+    inverse = np.linalg.inv(covariance)
+    without, rest = (left_out(inverse, values) for values in (targets, targets - expected))
+    rng = np.random.default_rng(len(targets))
+    return float(ranking_weights(np.column_stack([expected + rest, without]), targets, rng)[0])
+
+
+def left_out(inverse: Array, targets: Array) -> Array:
+    """What a Gaussian process predicts of each of n targets from all others: (n,).
+
+    Args:
+        inverse: (n, n) inverse of the covariance, noise included.
+        targets: (n,) what was measured (Rasmussen and Williams, 2006, equation 5.12).
+    """
+    return targets - (inverse @ targets) / np.diag(inverse)
+
+
+def ranking_weights(predicted: Array, targets: Array, rng: np.random.Generator) -> Array:
+    """How often each of k predictions ranks a bootstrap sample of n targets best: (k,), sum 1.
+
+    The weights of RGPE (Feurer, Letham and Bakshy, 2018): a pair in the wrong order, or not told apart, is an
+    error; who makes the fewest wins the sample, several share it.
+
+    Args:
+        predicted: (n, k) predictions.
+        targets: (n,) what was measured.
+        rng: Draws the samples.
+    """
+    above = targets[:, None] > targets[None, :]
+    wrong = (predicted[:, None, :] <= predicted[None, :, :]) & above[:, :, None]
+    drawn = rng.integers(len(targets), size=(BOOTSTRAPS, len(targets)))
+    times = np.array([np.bincount(sample, minlength=len(targets)) for sample in drawn], dtype=np.float64)
+    errors = [((times @ wrong[:, :, i]) * times).sum(axis=1) for i in range(predicted.shape[1])]
+    losses = np.column_stack(errors)
+    best = losses == losses.min(axis=1, keepdims=True)
+    return (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
 
 
 def rank_agreement(left: Array, right: Array) -> float:

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from vitruvius.agents.baselines import Curve, Purse
 from vitruvius.agents.features import distances, extract
 from vitruvius.agents.offspring import mutate
+from vitruvius.agents.relatedness import left_out, ranking_weights
 from vitruvius.agents.selection import log_improvement, normal_scores
 from vitruvius.agents.source_model import SourceModel
 from vitruvius.agents.surrogate import GaussianProcess, prior_weights
@@ -26,8 +27,6 @@ from vitruvius.knowledge.observations import Observations
 
 Array = NDArray[np.float64]
 
-BOOTSTRAPS = 200
-"""Samples that decide how often each process ranks best."""
 POOL = 1000
 """Uniform candidates of each step, beside the sources' best and the neighbours of the best found."""
 LEAST = 3
@@ -83,27 +82,8 @@ def _most_promising(
     white = process.whiten(process.covariance(across))
     own = process.whiten(targets[:, None])[:, 0] @ white
     std = np.sqrt(process.scale * np.maximum(2.0 - (white * white).sum(axis=0), 1e-9))
-    inverse = np.linalg.inv(process.factor @ process.factor.T)
-    left_out = targets - process.solved / np.diag(inverse)
-    weights = ranking_weights(np.column_stack([theirs, left_out]), targets, rng)
+    inverse: Array = np.linalg.inv(process.factor @ process.factor.T).astype(np.float64)
+    own_here = left_out(inverse, targets)
+    weights = ranking_weights(np.column_stack([theirs, own_here]), targets, rng)
     mean = np.column_stack([said - theirs.mean(axis=0), own]) @ weights
     return int(log_improvement(mean - float(targets.max()), std).argmax())
-
-
-def ranking_weights(predicted: Array, targets: Array, rng: np.random.Generator) -> Array:
-    """How often each of k processes ranks a bootstrap sample of n targets best: (k,), sum 1.
-
-    Args:
-        predicted: (n, k) predictions.
-        targets: (n,) what was measured.
-        rng: Draws the samples.
-    """
-    above = targets[:, None] > targets[None, :]
-    wrong = (predicted[:, None, :] <= predicted[None, :, :]) & above[:, :, None]
-    wins = np.zeros(predicted.shape[1])
-    for _ in range(BOOTSTRAPS):
-        times = np.bincount(rng.integers(len(targets), size=len(targets)), minlength=len(targets))
-        losses = np.einsum("i,j,ijk->k", times, times, wrong)
-        best = losses == losses.min()
-        wins += best / best.sum()
-    return wins / wins.sum()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +21,10 @@ from vitruvius.agents.baselines import Curve, Purse, random_search
 from vitruvius.agents.candidates import draw_new, stream
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.space import Choices
+from vitruvius.knowledge.imports import import_pack
 from vitruvius.knowledge.observations import Observations
+from vitruvius.knowledge.packs import export_pack, read_pack
+from vitruvius.knowledge.principle import PrincipleStatus
 
 T = TypeVar("T")
 
@@ -29,6 +34,8 @@ LISTED = {"nasbench201": 2}
 """Operations that LAPT leaves at each decision: at most 2 on NAS-Bench-201, at most 3 elsewhere."""
 EVOLUTION = {20: (5, 2), 50: (10, 5)}
 """Population and tournament of LAPT's search by budget."""
+LEARNING = 10
+"""Evaluations of the session whose principles are carried over as a pack."""
 ADAPTATIONS = {20: (5, (10, 15)), 50: (15, (20, 30, 40))}
 """How many of the best found LAPT shows, and after which evaluations, by budget."""
 
@@ -83,18 +90,49 @@ def run_method(
     evaluations: int,
     seed: int,
     options: Mapping[str, Any],
+    learner: Task | None = None,
 ) -> Curve:
-    """One run of a method: what it paid for on the target, in order."""
-    if name in SESSIONS:
-        chosen = {"seed": seed, "source_size": size, **options}
+    """One run of a method: what it paid for on the target, in order.
+
+    With a learner, sessions see nothing of the sources but the principles of an earlier session: one on the
+    learner, with these sources.
+    """
+    if name not in SESSIONS:
+        return METHODS[name](task, measure(sources, size, seed), evaluations, seed)
+    chosen = {"seed": seed, "source_size": size, **options}
+    if name == "no-source" or learner is None:
         return _session(task, sources if name == "session" else (), evaluations, chosen)
-    return METHODS[name](task, measure(sources, size, seed), evaluations, seed)
+    with TemporaryDirectory() as folder:
+        pack = Path(folder) / "pack.json"
+        learned = _learn(learner, sources, pack, chosen)
+        return _session(task, (), evaluations, chosen, pack if learned else None)
 
 
-def _session(task: Task, sources: Sequence[Task], evaluations: int, options: Mapping[str, Any]) -> Curve:
+def _learn(learner: Task, sources: Sequence[Task], pack: Path, options: Mapping[str, Any]) -> bool:
+    """Export what a short session finds supported; False where that is nothing."""
+    from vitruvius.agents.session import Session
+
+    with Session(learner, sources=sources, **options) as running:
+        running.run(LEARNING)
+        known = running.ledger.principles(session=running.id)
+        supported = [one for one in known if one.status is PrincipleStatus.SUPPORTED]
+        if supported:
+            export_pack(running.ledger, supported, pack, name="earlier run")
+    return bool(supported)
+
+
+def _session(
+    task: Task,
+    sources: Sequence[Task],
+    evaluations: int,
+    options: Mapping[str, Any],
+    pack: Path | None = None,
+) -> Curve:
     from vitruvius.agents.session import Session  # loads torch: not for those who only run baselines
 
     with Session(task, sources=sources, **options) as running:
+        if pack is not None:
+            import_pack(running.ledger, running.id, read_pack(pack))
         running.run(evaluations)
         curve = Curve(task.metric.maximize)
         for one in running.curve():

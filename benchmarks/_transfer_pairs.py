@@ -19,11 +19,20 @@ ANY_SPACE = ("session", "no-source", "random")
 
 @dataclass(frozen=True)
 class Pair:
-    """A target and its sources; `inverted` ones are turned upside down on purpose."""
+    """A target and its sources.
+
+    Attributes:
+        target: Name of the task.
+        sources: Names of the source tasks.
+        inverted: They are turned upside down on purpose.
+        learner: The task of an earlier session with these sources, whose principles are all that the target's
+            session gets; None where it gets the sources themselves.
+    """
 
     target: str
     sources: tuple[str, ...]
     inverted: bool = False
+    learner: str | None = None
 
     @property
     def name(self) -> str:
@@ -31,6 +40,7 @@ class Pair:
         target = self.target.split("/")
         same = [s.split("/")[1] if s.split("/")[0] == target[0] else s for s in self.sources]
         left = same[0] if len(same) == 1 else f"{len(same)} others"
+        left = left if self.learner is None else f"principles of {left}"
         return f"{'inverted ' if self.inverted else ''}{left} -> {self.target}"
 
 
@@ -56,6 +66,11 @@ def _transnas(source: str, target: str, inverted: bool = False) -> Pair:
     return Pair(f"transnasbench101-micro/{target}", (f"transnasbench101-micro/{source}",), inverted)
 
 
+def _pack(source: str, learner: str, *targets: str) -> tuple[Pair, ...]:
+    """Principles of a source, tested by a session on the learner, for other targets."""
+    return tuple(Pair(target, (source,), learner=learner) for target in targets)
+
+
 PROTOCOLS = {
     "nasbench201": Protocol(
         tuple(
@@ -77,6 +92,21 @@ PROTOCOLS = {
             Pair("transnasbench101-micro/segmentsemantic", ("nasbench201/cifar10",)),
             Pair("nasbench201/cifar10", ("transnasbench101-micro/jigsaw",)),
             Pair("nasbench201/imagenet16", ("transnasbench101-micro/jigsaw",)),
+        ),
+        50, ANY_SPACE,
+    ),
+    "packs": Protocol(
+        (
+            *_pack(
+                "nasbench201/imagenet16", "nasbench201/cifar100",
+                "nasbench201/cifar10", "transnasbench101-micro/class_scene",
+                "transnasbench101-micro/segmentsemantic",
+            ),
+            *_pack(
+                "transnasbench101-micro/jigsaw", "transnasbench101-micro/segmentsemantic",
+                "transnasbench101-micro/class_scene", "transnasbench101-micro/autoencoder",
+                "nasbench201/imagenet16",
+            ),
         ),
         50, ANY_SPACE,
     ),

@@ -67,6 +67,7 @@ class Job:
             "size": 0 if blind else self.size,
             "evaluations": self.evaluations,
             "options": dict(self.options) if self.method in ("session", "no-source") else {},
+            **({} if blind or self.pair.learner is None else {"learner": self.pair.learner}),
         }
 
     @property
@@ -79,7 +80,8 @@ def execute(job: Job) -> dict[str, Any]:
     """Run a job: validation regret of the best so far after each evaluation."""
     began, task = time.perf_counter(), Task(job.pair.target)
     sources = sources_of(job.pair)
-    curve = run_method(job.method, task, sources, job.size, job.evaluations, job.seed, job.options)
+    learner = None if job.pair.learner is None else Task(job.pair.learner)
+    curve = run_method(job.method, task, sources, job.size, job.evaluations, job.seed, job.options, learner)
     best, sign = optimum(task)[1], 1.0 if task.metric.maximize else -1.0
     reached = [score for score in curve.best_so_far if score is not None]
     regrets = [round(sign * (best - score), 6) for score in reached]

@@ -148,6 +148,16 @@ def test_an_unrelated_source_loses_its_weight() -> None:
     assert np.mean(found) < 0.15
 
 
+def test_a_source_that_only_knows_what_is_poor_counts_less_among_the_good() -> None:
+    rows = SPACE.sample(400, np.random.default_rng(5))
+    order = np.argsort(-truth(rows), kind="stable")
+    rows = rows[np.concatenate([order[:20], order[-4:]])]
+    coarse, fine = np.repeat([1.0, -1.0], [20, 4]), normal_scores(truth(rows))
+    both = [relate(SPACE, ["s"], rows, truth(rows), said[:, None]) for said in (coarse, fine)]
+    assert both[0].agreement[0] > 0.3 and 0 < both[0].weights[0] < 0.35
+    assert both[1].weights[0] > 0.7
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 12), st.integers(1, 4), st.integers(0, 1000))
 def test_weights_are_sane_and_do_not_depend_on_the_order_of_sources(n: int, k: int, seed: int) -> None:

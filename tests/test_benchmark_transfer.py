@@ -86,8 +86,19 @@ def test_an_inverted_source_is_upside_down(methods: ModuleType) -> None:
     assert np.array_equal(right.rows, wrong.rows) and np.array_equal(right.scores, -wrong.scores)
 
 
+def test_a_session_can_be_given_nothing_but_the_principles_of_an_earlier_one(methods: ModuleType) -> None:
+    task = Task("nasbench-graph/cora")
+    options = {"reasoner": "statistics", "proposer": "uniform", "finetune_every": 0, "pool": 32, "local": 32}
+    curves = [
+        methods.run_method(name, task, [task.sibling("citeseer")], 200, 8, 0, options, task.sibling("cs"))
+        for name in ("session", "no-source")
+    ]
+    assert all(len(curve.ids) == 8 for curve in curves)
+    assert curves[0].ids != curves[1].ids
+
+
 def test_ranking_weights_go_to_who_ranks_best(methods: ModuleType) -> None:
-    weights = importlib.import_module("_ranking_ensemble").ranking_weights
+    weights = importlib.import_module("vitruvius.agents.relatedness").ranking_weights
     rng = np.random.default_rng(0)
     target = rng.normal(size=20)
     found = weights(np.column_stack([-target, target, rng.normal(size=20)]), target, rng)
