@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vitruvius.agents.options import Options
 from vitruvius.agents.pareto import spread_budgets
 from vitruvius.errors import SettingsError, unknown_name
-from vitruvius.generator.evaluation.task import Task
+from vitruvius.generator.evaluation.task import Task, measurable
 from vitruvius.generator.space import Choices
 from vitruvius.knowledge.conditions import Bound
 from vitruvius.knowledge.population import Mask, Population
@@ -30,20 +30,35 @@ MOST_COSTS = 3
 
 @dataclass(frozen=True)
 class Feasible:
-    """The part of a task's space that a constraint allows; it is never left.
+    """The part of a task's space that may be measured; it is never left.
 
     Attributes:
-        task: The task.
-        predicate: The constraint.
+        task: The task. What its table lacks is left out.
+        predicate: The constraint; None where only the table limits.
     """
 
     task: Task
-    predicate: Predicate
+    predicate: Predicate | None = None
 
     @cached_property
     def everywhere(self) -> Mask:
-        """Which of `steering.all_rows(space)` the constraint allows: (N,)."""
+        """Which of `steering.all_rows(space)` may be measured: (N,)."""
         rows = all_rows(self.task.space)
+        return self._holds(rows) & measurable(self.task.bench, rows)
+
+    @cached_property
+    def partial(self) -> bool:
+        """Whether the table lacks a part of the space."""
+        return not measurable(self.task.bench, all_rows(self.task.space)).all()
+
+    def text(self) -> str:
+        """What limits, in words."""
+        words = [] if self.predicate is None else [self.predicate.text()]
+        return " among ".join([*words, "what the table has"] if self.partial else words)
+
+    def _holds(self, rows: Choices) -> Mask:
+        if self.predicate is None:
+            return np.ones(len(rows), dtype=np.bool_)
         return self.predicate.holds(Population(self.task.space, rows, self.task.bench.costs))
 
     @property
@@ -53,8 +68,10 @@ class Feasible:
 
     def allows(self, rows: Choices) -> Mask:
         """Which rows (n, D) may be measured: the constraint holds for what is measured for them: (n,)."""
-        stands = _measured_for(self.task, rows)
-        return self.predicate.holds(Population(self.task.space, stands, self.task.bench.costs))
+        allowed = measurable(self.task.bench, rows)
+        if self.predicate is not None:
+            allowed &= self._holds(_measured_for(self.task, rows))
+        return allowed
 
     def sample(self, n: int, rng: np.random.Generator) -> Choices:
         """Draw up to n rows that may be measured, uniformly and independently: (m, D)."""
@@ -67,13 +84,13 @@ class Feasible:
         return drawn[self.allows(drawn)][:n]
 
     def describe(self) -> str:
-        """The constraint and what it leaves, as a line."""
+        """What limits and what that leaves, as a line."""
         size = self.task.space.size
         count = (
             f"{int(self.everywhere.sum()):,} of {size:,}" if size is not None else f"about {self.share:.2%}"
         )
         share = f" ({self.share:.2%})" if size is not None else ""
-        return f"{self.predicate.text()}: {count} architectures are feasible{share}"
+        return f"{self.text()}: {count} architectures are feasible{share}"
 
 
 @dataclass(frozen=True)
@@ -114,7 +131,8 @@ class Aims:
     """What a session is asked for beside a good score; by default nothing.
 
     Attributes:
-        feasible: The part of the space that it may not leave; None for all of it.
+        feasible: The part of the space that it may not leave, by a constraint or because the table has no
+            more; None for all of it.
         objectives: Costs that should be small as well; None for the score alone.
     """
 
@@ -129,7 +147,9 @@ class Aims:
     @property
     def whole(self) -> str:
         """What a restriction cuts from, in words; empty for the space."""
-        return "" if self.feasible is None else f"what {self.feasible.predicate.text()} allows"
+        if self.feasible is None or self.feasible.predicate is None:
+            return "" if self.feasible is None else self.feasible.text()
+        return f"what {self.feasible.predicate.text()} allows"
 
     @property
     def mask(self) -> Mask | None:
@@ -137,27 +157,28 @@ class Aims:
         return None if self.feasible is None else self.feasible.everywhere
 
     def on(self, source: Task, least: int) -> Feasible | None:
-        """The same constraint on a source task; None where it cannot be asked there, or leaves too little.
+        """What may be measured of a source task, under the same constraint; None for all of it.
 
-        A bound on a cost may leave nothing there: the same network is larger on larger inputs.
+        The constraint is dropped where it cannot be asked, or leaves too little: a bound on a cost may leave
+        nothing there, the same network is larger on larger inputs.
 
         Args:
             source: The source task.
             least: Fewest architectures that must be left.
         """
-        if self.feasible is None or source.space.name != self.feasible.task.space.name:
-            return None
-        one = source.bench.costs(source.space.sample(1, np.random.default_rng(0)))
-        if not self.feasible.predicate.fits(source.space, one):
-            return None
-        there = Feasible(source, self.feasible.predicate)
-        return there if there.everywhere.sum() >= least else None
+        here = self.feasible
+        if here is not None and here.predicate is not None and source.space.name == here.task.space.name:
+            one = source.bench.costs(source.space.sample(1, np.random.default_rng(0)))
+            there = Feasible(source, here.predicate)
+            if here.predicate.fits(source.space, one) and there.everywhere.sum() >= least:
+                return there
+        return _limited(source)
 
     def facts(self) -> dict[str, Any]:
         """As plain data, for the ledger; empty where nothing is asked for."""
         found: dict[str, Any] = {}
         if self.feasible is not None:
-            found |= {"where": self.feasible.predicate.text(), "feasible": self.feasible.describe()}
+            found |= {"where": self.feasible.text(), "feasible": self.feasible.describe()}
         if self.objectives is not None:
             low, high = self.objectives.range
             found |= {"objectives": self.objectives.names, "lowest": low, "highest": high}
@@ -185,7 +206,7 @@ def read_aims(task: Task, options: Options) -> Aims:
         InvalidPredicateError: The constraint cannot be read.
         UnknownNameError: A cost that is not known before measuring, or what the space does not have.
     """
-    feasible = None if options.where is None else _feasible(task, options.where)
+    feasible = _limited(task) if options.where is None else _feasible(task, options.where)
     if not options.objectives:
         return Aims(feasible)
     names = tuple(dict.fromkeys(name.strip() for name in options.objectives))
@@ -211,23 +232,30 @@ def _feasible(task: Task, where: str) -> Feasible:
         raise SettingsError(
             "The constraint `where` is empty: write for example params < 1.0M, or leave it out."
         )
-    feasible = Feasible(task, Predicate.parse(where).check(task.space, _known_costs(task)))
-    predicate = feasible.predicate
+    predicate = Predicate.parse(where).check(task.space, _known_costs(task))
+    feasible = Feasible(task, predicate)
     if not feasible.everywhere.any():
         size = task.space.size
         looked = (
             f"none of its {size:,}" if size is not None else f"none of {len(feasible.everywhere):,} drawn"
         )
         raise SettingsError(
-            f"No architecture of {task.space.name} satisfies {predicate.text()} ({looked})"
+            f"No architecture of {task.space.name} satisfies {feasible.text()} ({looked})"
             f"{_ranges(task, predicate)}: loosen the constraint."
         )
     return feasible
 
 
+def _limited(task: Task) -> Feasible | None:
+    """The part of the space that a table has; None where all can be measured."""
+    everything = Feasible(task)
+    return everything if task.evaluator.tabular and everything.partial else None
+
+
 def _known_costs(task: Task) -> set[str]:
     """Names of the costs that are known before measuring, for at least one architecture."""
-    costs = task.bench.costs(all_rows(task.space)[:2000])
+    rows = all_rows(task.space)
+    costs = task.bench.costs(rows[measurable(task.bench, rows)][:2000])
     return {name for name, values in costs.items() if np.isfinite(values).any()}
 
 

@@ -107,7 +107,7 @@ class Purse:
             rows = self.feasible.sample(8, rng)
             if len(rows):
                 return space.architectures(rows[:1])[0]
-        raise BudgetError(f"Nothing could be drawn that satisfies {self.feasible.predicate.text()}.")
+        raise BudgetError(f"Nothing could be drawn that satisfies {self.feasible.text()}.")
 
 
 def random_search(task: Task, evaluations: int, seed: int, feasible: Feasible | None = None) -> Curve:

@@ -41,7 +41,8 @@ def measure_sources(
             todo = [one for one in part if one.key not in done]
             journal.record_all(list(source.bench.measure(todo)), share=share)
         journal.freeze_reference(source.name)
-        free = aims.feasible is not None and feasible is None
+        asked = aims.feasible is not None and aims.feasible.predicate is not None
+        free = asked and (feasible is None or feasible.predicate is None)
         note = ", from all of it: the constraint leaves too little there" if free else ""
         say(f"source {source.name}: {len(sample)} measured, {len(sample) - seen} of them held back{note}")
     if options.reasoner != "none":

@@ -60,6 +60,34 @@ class Asking:
     def close(self) -> None: ...
 
 
+def test_a_table_that_lacks_most_is_searched_all_the_same(cora: Task) -> None:
+    """The table of proteins has 2,021 of 26,206 architectures; the others are never drawn."""
+    proteins = cora.sibling("proteins")
+    with Session(proteins, sources=[cora], where="params < 1.0M", reasoner="none", **SMALL) as session:
+        session.run(30)
+        learned = session.journal.learned()
+        assert [x.measurement.task for x in learned if not x.measurement.ok] == []
+        assert len([x for x in learned if x.measurement.task == proteins.name]) == 30
+        curves = session.compare(30)
+        assert [len(curve) for curve in curves.values()] == [30, 30]
+    feasible = read_aims(proteins, Options()).feasible
+    assert feasible is not None and feasible.everywhere.sum() == 2021
+    assert feasible.describe().startswith("what the table has: 2,021 of 26,206 architectures")
+    with pytest.raises(SettingsError, match="satisfies gat >= 1 among what the table has"):
+        read_aims(proteins, Options(where="gat >= 1"))
+    assert read_aims(cora, Options()).feasible is None
+
+
+def test_a_source_that_lacks_most_is_measured_where_it_can_be(cora: Task) -> None:
+    lines: list[str] = []
+    proteins = cora.sibling("proteins")
+    with Session(cora, sources=[proteins], reasoner="none", progress=lines.append, **SMALL) as session:
+        session.learn_sources()
+        learned = session.journal.learned(proteins.name)
+    assert len(learned) == 40 and all(x.measurement.ok for x in learned)
+    assert not any("leaves too little" in line for line in lines)
+
+
 def test_everything_that_is_measured_is_feasible(cora: Task) -> None:
     asking = Asking(cora)
     with Session(cora, where=WHERE, reasoner=asking, open_share=0.25, **SMALL) as session:

@@ -291,9 +291,57 @@ def test_damaged_inside(table_201: Path) -> None:
 def test_no_such_file_and_not_parquet(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="There is no table file"):
         Task("nasbench201/cifar10", evaluator=Table(tmp_path / "nothing.parquet"))
-    (tmp_path / "t.csv").write_text("arch,score\n")
+    (tmp_path / "t.txt").write_text("arch,score\n")
     with pytest.raises(TableError, match="no complete Parquet file"):
-        Task("nasbench201/cifar10", evaluator=Table(tmp_path / "t.csv"))
+        Task("nasbench201/cifar10", evaluator=Table(tmp_path / "t.txt"))
+
+
+def test_a_sheet_that_somebody_wrote_is_a_table(tmp_path: Path) -> None:
+    sheet = tmp_path / "mine.csv"
+    sheet.write_text(
+        'link,ops,cora_valid,cora_params\n0000,"gat,gat,gat,gat",0.77,1.5\n0000,"gcn,gcn,gcn,gcn",,1.25\n'
+    )
+    task = Task("nasbench-graph/cora", evaluator=Table(sheet))
+    known, unknown = (task.space.parse(f"0000:{name},{name},{name},{name}") for name in ("gat", "gcn"))
+    found = list(task.bench.measure([known, unknown]))
+    assert [(m.status, m.params) for m in found] == [(Status.OK, 1.5), (Status.INVALID, 1.25)]
+    assert found[0].score == pytest.approx(0.77)
+    assert Table(sheet).datasets(task.space) == ["cora"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "arch,score\n",
+            r"no column 'link': a table of nasbench-graph/cora .* needs link, ops, cora_valid; this",
+        ),
+        (
+            "link,ops,cora_valid\n0000,gat,gat,gat,gat,0.7\n",
+            r"Row 2 of .* has more than the 3 cells .* in quotes",
+        ),
+        ('link,ops,cora_valid\n0000,"gat,gat,gat,gat",good\n', "holds texts where numbers are needed"),
+        ("link,ops,cora_valid\n0000,,0.5\n", "is not one of nasbench-graph"),
+    ],
+)
+def test_sheets_that_are_no_tables_say_what_they_lack(tmp_path: Path, text: str, told: str) -> None:
+    sheet = tmp_path / "mine.csv"
+    sheet.write_text(text)
+    with pytest.raises(TableError, match=told):
+        Task("nasbench-graph/cora", evaluator=Table(sheet))
+
+
+def test_what_a_class_scores_is_found_at_any_of_its_members(tmp_path: Path) -> None:
+    """A table that has one of two equal architectures, and not the one that comes first."""
+    space = get_space("nasbench201")
+    rows = space.enumerate()
+    classes = space.classes(rows)
+    group = next(g for g in (np.flatnonzero(classes == name) for name in classes) if len(g) > 1)
+    first, last = (space.architectures(rows[place : place + 1])[0] for place in (group[0], group[-1]))
+    (tmp_path / "mine.csv").write_text(f"arch_str,cifar10_valid\n{last.key},50\n")
+    bench = Task("nasbench201/cifar10", evaluator=Table(tmp_path / "mine.csv")).bench
+    assert bench.representative(first).key == last.key
+    assert next(bench.measure([first])).score == 50
 
 
 @pytest.mark.parametrize("missing", ["arch_str", "cifar10_valid"])

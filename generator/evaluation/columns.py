@@ -1,10 +1,11 @@
-"""Named columns in Parquet files: how benchmark tables are kept."""
+"""Named columns in Parquet files, how benchmark tables are kept, and in CSV files, as people write them."""
 
 from __future__ import annotations
 
+import csv
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ Column = NDArray[np.float64] | list[str]
 
 
 def column_names(path: Path) -> list[str]:
-    """Names of the columns of a Parquet file; reads its footer only.
+    """Names of the columns of a Parquet or CSV file; of the former its footer is read only.
 
     Raises:
         TableError: No such file, or no complete Parquet file.
@@ -28,15 +29,24 @@ def column_names(path: Path) -> list[str]:
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise TableError(f"There is no table file {str(path)!r}: give the path of an existing Parquet file.")
+        raise TableError(
+            f"There is no table file {str(path)!r}: give the path of an existing Parquet or CSV file."
+        )
+    if path.suffix == ".csv":
+        return list(read_csv(path))
     try:
         return list(pq.read_schema(path).names)
     except (pa.ArrowException, OSError) as error:
         raise _broken(path, error) from error
 
 
-def read_columns(path: Path, names: Sequence[str]) -> dict[str, Column]:
-    """Read these columns, and no others, of a Parquet file.
+def read_columns(path: Path, names: Sequence[str], *, texts: Collection[str] = ()) -> dict[str, Column]:
+    """Read these columns, and no others, of a Parquet or CSV file.
+
+    Args:
+        path: The file; one that ends in .csv is CSV.
+        names: The columns.
+        texts: Columns that are texts in a CSV file even where all of them look like numbers.
 
     Returns:
         Columns by name, all of one length.
@@ -50,15 +60,50 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, Column]:
     known = column_names(path)
     for name in names:
         if name not in known:
-            raise TableError(
-                f"Table {str(path)!r} has no column {name!r}: it has {', '.join(known)}. Use the layout that "
-                "`vitruvius tables import` writes."
-            )
+            raise TableError(f"Table {str(path)!r} has no column {name!r}: it has {', '.join(known)}.")
+    if path.suffix == ".csv":
+        read = read_csv(path, texts)
+        return {name: read[name] for name in names}
     try:
         table = pq.read_table(path, columns=list(names))
     except (pa.ArrowException, OSError) as error:
         raise _broken(path, error) from error
     return {name: _column(path, name, table.column(name)) for name in names}
+
+
+def read_csv(path: Path, texts: Collection[str] = ()) -> dict[str, Column]:
+    """All columns of a CSV file with a line of names; numbers where every cell is one, or empty.
+
+    Raises:
+        TableError: No CSV file in UTF-8, or a line that is longer than the first.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restval="")  # a line that is too short ends in empty cells
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"{str(path)!r} is no CSV file ({error}): give one with a line of names.") from None
+    names = list(reader.fieldnames or ())
+    for number, row in enumerate(rows, start=2):
+        if None in row:  # where the reader puts what is too many
+            raise TableError(
+                f"Row {number} of {str(path)!r} has more than the {len(names)} cells of the first line: a "
+                'text with commas stands in quotes, "0000:gat,gat,gat,gat".'
+            )
+    columns: dict[str, Column] = {}
+    for name in names:
+        cells = [row[name] for row in rows]
+        numbers = None if name in texts else _numbers(cells)
+        columns[name] = cells if numbers is None else numbers
+    return columns
+
+
+def _numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
+    """As numbers, not-a-number where a text is empty; None where one is something else."""
+    try:
+        return np.array([float(text) if text.strip() else np.nan for text in texts], dtype=np.float64)
+    except ValueError:
+        return None
 
 
 def write_columns(path: Path, columns: Mapping[str, Column]) -> None:

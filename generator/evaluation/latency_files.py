@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import TableError
-from vitruvius.generator.evaluation.columns import Column, column_names, read_columns, write_columns
+from vitruvius.generator.evaluation.columns import (
+    Column,
+    column_names,
+    read_columns,
+    read_csv,
+    write_columns,
+)
 
 KEYS = ("key", "arch_str", "arch")
 """Names that the column of architectures may have."""
@@ -71,7 +77,10 @@ def _read(path: Path) -> tuple[list[str], Mapping[str, Column]]:
     """The keys, and all columns by name."""
     if not path.is_file():
         raise TableError(f"There is no latency file {str(path)!r}: give a CSV or Parquet file.")
-    columns = read_columns(path, column_names(path)) if path.suffix == ".parquet" else _csv(path)
+    parquet = path.suffix == ".parquet"
+    columns = read_columns(path, column_names(path)) if parquet else read_csv(path, KEYS)
+    if isinstance(columns.get(MILLISECONDS), list):
+        raise TableError(f"Column {MILLISECONDS!r} of {str(path)!r} holds a text where a number is needed.")
     for name in KEYS:
         column = columns.get(name)
         if isinstance(column, list):
@@ -79,30 +88,3 @@ def _read(path: Path) -> tuple[list[str], Mapping[str, Column]]:
     raise TableError(
         f"Latency file {str(path)!r} has no column of architectures: name one of its columns `key`."
     )
-
-
-def _csv(path: Path) -> Mapping[str, Column]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TableError(
-            f"{str(path)!r} is no CSV file ({error}): give one with the columns key,ms."
-        ) from None
-    columns: dict[str, Column] = {}
-    for name in reader.fieldnames or ():
-        texts = [row.get(name) or "" for row in rows]
-        numbers = None if name in KEYS else _numbers(texts)
-        if numbers is None and name == MILLISECONDS:
-            raise TableError(f"Column {name!r} of {str(path)!r} holds a text where a number is needed.")
-        columns[name] = texts if numbers is None else numbers
-    return columns
-
-
-def _numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
-    """As numbers, not-a-number where a text is empty; None where one is something else."""
-    try:
-        return np.array([float(text) if text.strip() else np.nan for text in texts], dtype=np.float64)
-    except ValueError:
-        return None

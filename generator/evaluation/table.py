@@ -47,7 +47,7 @@ class Table:
         """Name the table; it is read when a task is opened.
 
         Args:
-            path: Parquet file, or a folder with files of the usual names.
+            path: Parquet or CSV file, or a folder with Parquet files of the usual names.
             fidelity: For example "12 epochs".
         """
         self.path = None if path is None else Path(path).expanduser()
@@ -145,7 +145,13 @@ class TableBench:
         score = self.source.prefix + layout.score[fidelity]
         known = column_names(path)
         optional = {name: column for name, column in self._optional_columns().items() if column in known}
-        columns = read_columns(path, [*layout.text, score, *optional.values()])
+        for name in (*layout.text, score):
+            if name not in known:
+                raise TableError(
+                    f"Table {str(path)!r} has no column {name!r}: a table of {self.space.name}/{dataset} "
+                    f"({fidelity}) needs {', '.join((*layout.text, score))}; this one has {', '.join(known)}."
+                )
+        columns = read_columns(path, [*layout.text, score, *optional.values()], texts=layout.text)
         self._numbers = space.numbers(space.enumerate())
         self._rows = self._places(path, columns)
         # Stored copies differ in precision: equal fingerprints shall mean equal scores.
@@ -159,7 +165,7 @@ class TableBench:
     # ---- the protocol ----------------------------------------------------------------------
 
     def representative(self, architecture: Architecture) -> Architecture:
-        """The member of the class that comes first by the benchmark's index."""
+        """The member of the class that comes first by the benchmark's index, of those with a score."""
         position = self._representatives[self.positions(self._own(architecture).row)[0]]
         return self.space.architectures(self.space.enumerate()[position : position + 1])[0]
 
@@ -174,6 +180,10 @@ class TableBench:
         found = {name: values[positions] for name, values in self._extra.items() if name in _COSTS}
         latency = {f"latency[{device}]": values[positions] for device, values in self._latency.items()}
         return {**found, **latency}
+
+    def has(self, choices: Choices) -> NDArray[np.bool_]:
+        """Which rows (n, D) have a score, that of the member measured for them: (n,)."""
+        return np.isfinite(self.scores[self._representatives[self.positions(choices)]])
 
     # ---- beyond it -------------------------------------------------------------------------
 
@@ -253,9 +263,8 @@ class TableBench:
     @cached_property
     def _representatives(self) -> NDArray[np.int64]:
         classes = self.space.classes(self.space.enumerate())
-        order = np.arange(len(classes))
-        if "index" in self._extra:
-            order = np.argsort(self._extra["index"], kind="stable")  # rows that are not there come last
+        index = self._extra.get("index", np.arange(len(classes)))
+        order = np.lexsort((index, np.isnan(self.scores)))  # what has no score comes last
         _, first, group = np.unique(classes[order], return_index=True, return_inverse=True)
         representatives = np.empty(len(classes), dtype=np.int64)
         representatives[order] = order[first[group]]
@@ -284,7 +293,8 @@ class TableBench:
             found[OWN_DEVICE] = self._extra[OWN_DEVICE] * 1000
         if self._latency_path is not None:
             names = [name for name in self.devices if name != OWN_DEVICE]
-            columns = read_columns(self._latency_path, [*self.layout.text, *names])
+            texts = self.layout.text
+            columns = read_columns(self._latency_path, [*texts, *names], texts=texts)
             rows = self._places(self._latency_path, columns)
             found |= {name: self._spread(columns[name], rows) for name in names}
         return found

@@ -172,6 +172,20 @@ def stream(bench: Bench, draw: Draw, *, seed: int = 0) -> Iterator[Measurement]:
         yield from bench.measure(architectures, seed=seed)
 
 
+@runtime_checkable
+class PartialBench(Bench, Protocol):
+    """A bench that can measure a part of the space only: a table that lacks architectures."""
+
+    def has(self, choices: Choices) -> NDArray[np.bool_]:
+        """Which rows (n, D) have a score, that of the member measured for them: (n,)."""
+        ...
+
+
+def measurable(bench: Bench, choices: Choices) -> NDArray[np.bool_]:
+    """Which rows (n, D) a bench can measure: all, but for what a table lacks: (n,)."""
+    return bench.has(choices) if isinstance(bench, PartialBench) else np.ones(len(choices), dtype=np.bool_)
+
+
 class Evaluator(Protocol):
     """A way to measure, not yet tied to a task: `Table(path)`, `Train(dataset)`."""
 

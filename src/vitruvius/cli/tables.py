@@ -68,4 +68,18 @@ def show_table(
             typer.echo(f"  costs known: {', '.join(costs) or 'none'}")
             shown += 1
     if not shown:
-        raise TableError(reasons[0] if reasons else f"{str(file)!r} holds no scores of a known benchmark.")
+        raise TableError(
+            reasons[0] if reasons else f"{str(file)!r} holds no scores of a known benchmark: {_needed()}."
+        )
+
+
+def _needed() -> str:
+    """Which columns a table needs, by space."""
+    from vitruvius.generator.evaluation.layouts import layout_of, table_spaces
+
+    parts: list[str] = []
+    for name in table_spaces():
+        layout = layout_of(name)
+        prefix = next(iter(layout.sources.values())).prefix
+        parts.append(f"{', '.join(layout.text)} and {prefix}{next(iter(layout.score.values()))} for {name}")
+    return f"it needs {'; '.join(parts)}"
