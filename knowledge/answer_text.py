@@ -50,8 +50,9 @@ def space_lines(each: SpaceAnswer, several: bool = False) -> Iterator[str]:
     if reading.claim is None:
         condition = "" if reading.where is None else f", where {reading.where.text()}"
         yield f"no operation or shape was recognised{where}; each operation by itself{condition}:"
+        width = max((len(claim.text()) for claim, _ in each.singles), default=0)
         for claim, effect in each.singles:
-            yield f"  {claim.text():<14}  {effect_text(effect)}  [measured]"
+            yield f"  {claim.text():<{width}}  {effect_text(effect)}  [measured]"
         return
     asked = "does it help?" if reading.direction > 0 else "does it hurt?"
     yield f"understood{where} as: {reading.text()}: {asked}"
@@ -104,6 +105,8 @@ def effect_text(effect: Effect) -> str:
 def _hinted(word: str, answer: Answer) -> str:
     """A word with the nearest one that would have been recognised."""
     known = {part for each in answer.spaces for words in vocabulary(each.space) for part in words}
+    if word in known:  # but of no use where it stood
+        return word
     near = difflib.get_close_matches(word, known | {"connection", "parameter", "depth"}, n=1, cutoff=0.75)
     return f"{word} (did you mean {near[0]}?)" if near else word
 

@@ -120,7 +120,7 @@ def tokens(text: str) -> list[str]:
     plain = re.sub(r"(?<=\d)\s*[x\u00d7*]\s*(?=\d)", "x", text.lower())
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", plain)
     plain = re.sub(r"(?<=\d)\+", " or more", plain)
-    found = re.findall(r"\d+x\d+|\d+(?:\.\d+)?[a-z]*|[a-z_][a-z0-9_]*|<=|>=|==|!=|[<>=]", plain)
+    found = re.findall(r"\d+x\d+|\d+(?:\.\d+)?[a-z]*|[^\W\d]\w*|<=|>=|==|!=|[<>=]", plain)
     return [singular(word) for word in found]
 
 

@@ -141,6 +141,8 @@ def test_what_was_not_understood_is_said(store: Store) -> None:
     text = str(store.ask("do frobnicated skips help through the conection?"))
     assert "understood as: skip >= 1: does it help?" in text
     assert "not recognised: frobnicated, through, conection (did you mean connection?)" in text
+    odd = str(store.ask("does it help to have no operations?")).splitlines()
+    assert "not recognised: no" in odd  # and not: did you mean no?
     assert "has no operation called gat" in str(store.ask("does gat help?"))
 
 

@@ -74,6 +74,12 @@ def test_what_is_not_recognised_is_told() -> None:
     assert mistaken.where == Predicate.parse("params < 1M")
 
 
+def test_words_of_any_language_are_told_whole() -> None:
+    found = asked("hilft eine größere Fläche, 質問, skip?")
+    assert found.text() == "skip >= 1"
+    assert found.unknown[-3:] == ("größere", "fläche", "質問")
+
+
 def test_an_operation_of_another_space_is_no_claim_here() -> None:
     found = asked("do skips and two or more GATs help?")
     assert (found.claim, found.foreign, found.unknown) == (None, ("gat",), ())
