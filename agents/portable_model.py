@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 
 PENALTIES = np.logspace(-1, 3, 13)
 """Ridge penalties that are compared by the error of leaving one out, in units of the mean eigenvalue."""
+_PART = 500  # architectures whose neighbours are looked at together
 SPREAD = 0.6
 """Standard deviation of what a pack expects of the architectures of a space, in normal scores."""
 
@@ -66,6 +67,9 @@ class PortableModel:
 class PackModel:
     """What the principles of a pack make one expect of architectures of the target's space.
 
+    A few statements expect the same of many architectures. These are told apart by what is expected of their
+    neighbours: an architecture that follows a principle by a wide margin has more neighbours that follow it.
+
     Attributes:
         name: For people.
     """
@@ -95,12 +99,43 @@ class PackModel:
         self._scale = SPREAD / spread if spread > 0 else 0.0
 
     def predict(self, rows: Choices) -> Array:
-        """Expected normal scores of rows (n, D): (n,)."""
+        """Expected normal scores of rows (n, D), half their own and half their neighbours': (n,)."""
+        said = np.empty(len(rows))
+        for start in range(0, len(rows), _PART):
+            part = rows[start : start + _PART]
+            near, of = _one_away(self._space, part)
+            own, counts = self._claimed(part), np.bincount(of, minlength=len(part))
+            around = np.bincount(of, weights=self._claimed(near), minlength=len(part)) / np.maximum(counts, 1)
+            said[start : start + _PART] = np.where(counts > 0, (own + around) / 2.0, own)
+        return (said - self._mean) * self._scale
+
+    def _claimed(self, rows: Choices) -> Array:
+        """Sum of the effects of all claims that hold: (n,)."""
         population = Population(self._space, rows, self._costs)
         total = np.zeros(len(rows))
         for predicate, effect in self._claims:
             total += effect * predicate.holds(population)
-        return (total - self._mean) * self._scale
+        return total
+
+
+def _one_away(space: SearchSpace, rows: Choices) -> tuple[Choices, NDArray[np.intp]]:
+    """All that is legal with one decision of rows (n, D) changed: (m, D), and which row each comes from: (m,).
+
+    For many rows at once; `SearchSpace.neighbours` gives those of one row, each once.
+    """
+    found: list[Choices] = []
+    of: list[NDArray[np.intp]] = []
+    every = np.arange(len(rows))
+    for column, cardinality in enumerate(space.cardinalities.tolist()):
+        for step in range(1, cardinality):
+            changed = rows.copy()
+            changed[:, column] = (changed[:, column] + step) % cardinality
+            legal = space.legal(changed)
+            found.append(space.normalise(changed[legal]))
+            of.append(every[legal])
+    near, owner = np.concatenate(found), np.concatenate(of)
+    other = (near != rows[owner]).any(axis=1)
+    return near[other], owner[other]
 
 
 def _ridge(design: Array, targets: Array) -> Array:

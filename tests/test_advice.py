@@ -326,6 +326,21 @@ class Counts(Manual):
         return CountsConvolutions(Metric("convolutions", ""))
 
 
+@pytest.mark.parametrize("name", ["nasbench201", "nasbench101", "nasbench-graph", "darts"])
+def test_a_pack_tells_apart_what_follows_by_a_wide_margin(name: str) -> None:
+    space = get_space(name)
+    operation = space.operations[0]
+    claim = Predicate.parse(f"{operation} >= 1")
+    rows = space.sample(200, np.random.default_rng(0))
+    said = PackModel("found", [(claim, 0.3)], space, rows).predict(rows)
+    counts = Population(space, rows).count((operation,))
+    assert said[counts == 0].max() < said[counts == 1].min()
+    assert said[counts == 1].mean() < said[counts >= 2].mean()
+    assert abs(said.mean()) < 1e-9 and said.std() == pytest.approx(0.6)
+    each = PackModel("found", [(claim, 0.3)], space, rows).predict(rows[:1])
+    assert each[0] == pytest.approx(said[0])  # whatever is asked together
+
+
 def test_a_pack_advises_and_is_weighed(cora: Task, tmp_path: Path) -> None:
     with Session(cora.sibling("citeseer"), sources=[cora.sibling("cs")], seed=1, **SMALL) as first:
         first.learn_sources()
