@@ -119,7 +119,7 @@ class PackModel:
 
 
 def _one_away(space: SearchSpace, rows: Choices) -> tuple[Choices, NDArray[np.intp]]:
-    """All that is legal with one decision of rows (n, D) changed: (m, D), and which row each comes from: (m,).
+    """All that is legal with one decision of rows (n, D) changed: (m, D), and the row each comes from: (m,).
 
     For many rows at once; `SearchSpace.neighbours` gives those of one row, each once.
     """
