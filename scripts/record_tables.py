@@ -33,6 +33,14 @@ NAMES = {
     "ag-net": "AG-Net",
     "session": "**session**",
     "no-source": "session without a source",
+    "fine-tuned": "session, fine-tuned",
+    "no-principles": "session without principles",
+    "no-pruning": "session without pruning",
+    "no-generator": "session without the generator",
+    "no-surrogate": "session without the surrogate",
+    "no-open-share": "session without the open share",
+    "no-neighbours": "session without neighbours",
+    "no-neighbours-fine-tuned": "session without neighbours, fine-tuned",
 }
 
 Record = Mapping[str, Any]
@@ -98,8 +106,20 @@ def reach(record: Record) -> list[list[str]]:
     return [["sources -> target", *budgets], *([name, *row] for name, row in cells.items())]
 
 
+def shares(record: Record) -> list[list[str]]:
+    """Where the evaluations of sessions came from: how many, and how many of these were the best so far."""
+    methods: Record = record["results"]["shares"]
+    names = list(dict.fromkeys(name for found in methods.values() for name in found))
+    rows = [["method", *names]]
+    for method, found in methods.items():
+        cells = [" / ".join(f"{x:.1f}" for x in found[name]) if name in found else "-" for name in names]
+        rows.append([NAMES.get(method, method), *cells])
+    return rows
+
+
 KINDS: dict[str, Callable[..., list[list[str]]]] = {
     "against": against, "regret": regret, "test": test, "average": average, "pairs": pairs, "reach": reach,
+    "shares": shares,
 }  # fmt: skip
 
 
