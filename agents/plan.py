@@ -38,9 +38,11 @@ def make_plan(
         )
     for event in journal.ledger.events(journal.session, IMPORTED):
         taken = len(event.data["principles"])
-        lines.append(f"pack       {event.data['name']}: {taken} principles taken over, to be tested here")
+        many = f"{taken} principle{'s' * (taken != 1)}"
+        lines.append(f"pack       {event.data['name']}: {many} taken over, to be tested here")
     lines.append(f"reasoner   {_reasoner(options)}")
-    lines.append(f"generator  VQ-VAE codes, written by a code language model (engine: {options.proposer})")
+    writer = _WRITERS.get(options.proposer, f"written by a code language model (engine: {options.proposer})")
+    lines.append(f"generator  VQ-VAE codes, {writer}")
     return {
         "task": task.name,
         "evaluations": evaluations,
@@ -52,6 +54,13 @@ def make_plan(
         **({"latency": foretold} if foretold else {}),
         **({"aims": facts} if (facts := aims.facts()) else {}),
     }
+
+
+_WRITERS = {
+    "uniform": "drawn uniformly: no language model writes them",
+    "ngram": "written by an n-gram model: no language model writes them",
+}
+"""What writes codes instead of a language model."""
 
 
 def _size(task: Task) -> str:

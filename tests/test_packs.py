@@ -13,6 +13,7 @@ from measured_ledger import SOURCE, claim, filled, measure, skips_help
 from typer.testing import CliRunner
 
 import vitruvius as vt
+from vitruvius.cli import app as vitruvius
 from vitruvius.cli.principles import app
 from vitruvius.errors import PackError, TargetLeakError, UserError
 from vitruvius.knowledge.embedders import HashingEmbedder
@@ -276,7 +277,9 @@ def test_a_run_takes_over_what_was_placed_in_its_folder(
         assert found.origin.pack
         assert [told.task for told in found.evidence.tasks] == ["nasbench-graph/citeseer"]
         assert sum(1 for _ in session.ledger.events(session.id, "imported")) == 1
-    assert any("graph: 1 principles taken over" in line for line in lines)
+    assert any("graph: 1 principle taken over" in line for line in lines)
+    shown = CliRunner().invoke(vitruvius, ["show", str(run)]).output
+    assert "1 came with packs" in shown and "without any effect" not in shown
     with quick(run, "citeseer") as session:  # opening it again takes nothing over twice
         assert sum(1 for _ in session.ledger.events(session.id, "imported")) == 1
     place_pack(file, tmp_path / "leak")

@@ -59,6 +59,7 @@ class PrincipleLine:
         direction: +1 if what satisfies it should score higher, -1 if lower.
         status: What the evidence says.
         reasoner: Who proposed it.
+        imported: Whether it came with a pack.
         fresh: Fresh evidence joined over tasks, None where there is none.
         tasks: Evidence by task.
         n_for: Measured architectures that agree.
@@ -71,6 +72,7 @@ class PrincipleLine:
     direction: int
     status: str
     reasoner: str
+    imported: bool
     fresh: Effect | None
     tasks: tuple[TaskLine, ...]
     n_for: int

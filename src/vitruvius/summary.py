@@ -313,6 +313,7 @@ def _principle_lines(principles: Sequence[Principle]) -> tuple[PrincipleLine, ..
             direction=p.proposal.direction,
             status=p.status.value,
             reasoner=p.origin.reasoner,
+            imported=bool(p.origin.pack),
             fresh=p.evidence.joined,
             tasks=tuple(
                 TaskLine(t.task, t.seen, t.fresh, len(t.supporting), len(t.contradicting))

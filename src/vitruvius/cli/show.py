@@ -173,8 +173,12 @@ def _principles(summary: Summary, console: Console) -> None:
     told = ", ".join(f"{n} {status}" for status, n in counts.items()) or "none proposed"
     _title(console, f"Principles: {told} (proposed by {summary.reasoner})")
     for status, why in _WHY_NOT.items():
-        if status in counts:
-            _line(console, f"{counts[status]} {status}, so without any effect on the search: {why}")
+        silent = sum(p.status == status and not p.imported for p in summary.principles)
+        if silent:
+            _line(console, f"{silent} {status}, so without any effect on the search: {why}")
+    if carried := sum(p.imported for p in summary.principles):
+        advice = "they advise as far as the target follows them, and " if summary.believed else ""
+        _line(console, f"{carried} came with packs: {advice}each is tested here")
     for principle in summary.principles:
         _line(console, f"{principle.id} {principle.status:10} {principle.sentence}")
         _line(console, f"    {principle.scope}: fresh evidence {interval(principle.fresh)}")
