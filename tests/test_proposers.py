@@ -24,7 +24,7 @@ from vitruvius.generator.proposers import PROPOSERS, make_proposer
 from vitruvius.generator.proposers.base import Proposer, Request
 from vitruvius.generator.proposers.guide_files import guide_folder, read_guide, write_guide
 from vitruvius.generator.proposers.uniform import UniformProposer
-from vitruvius.generator.proposers.vllm_server import KEY_VARIABLE, ServerProposer
+from vitruvius.generator.proposers.vllm_server import KEY_VARIABLE, ServerProposer, code_server
 from vitruvius.generator.vocabulary import Vocabulary
 from vitruvius.testing import ProposerContract
 
@@ -238,6 +238,18 @@ def test_server_by_url(
         proposer.draw(Request(n=1, seed=0))
 
 
+def test_a_server_of_ours_with_another_codec_is_refused(
+    model: CodeModel, fake_server: Callable[[Answer], str]
+) -> None:
+    served = "vitruvius-codes-0123456789"
+    url = fake_server(lambda _path, _body: (200, {"data": [{"id": served}]}))
+    with pytest.raises(UserError, match=r"another space or codec .*generator serve nasbench201"):
+        connect(model, url)
+    served = code_server(model.language_model).served_name
+    assert served == f"vitruvius-codes-{model.codec.hash}"
+    connect(model, url).close()
+
+
 @pytest.mark.parametrize(
     ("status", "found", "said"),
     [
@@ -267,7 +279,6 @@ def test_no_server(model: CodeModel) -> None:
 
 def test_code_server_keeps_keys_out(model: CodeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own server listens on loopback and sees no key but its own."""
-    from vitruvius.generator.proposers.vllm_server import code_server
     from vitruvius.generator.serving import child_environment
 
     monkeypatch.setitem(os.environ, "OPENAI_API_KEY", "sk-secret")

@@ -21,8 +21,8 @@ from vitruvius.generator.serving import VLLMServer, device_args
 from vitruvius.generator.threads import is_small
 from vitruvius.generator.vocabulary import Vocabulary
 
-SERVED_NAME = "vitruvius-codes"
-"""Name under which our own servers serve."""
+SERVED_NAME = "vitruvius-codes-"
+"""What the names begin with under which our own servers serve; the hash of the codec follows."""
 
 KEY_VARIABLE = "VLLM_API_KEY"
 """Environment variable with the key of a server given by URL, as vLLM itself calls it."""
@@ -34,7 +34,7 @@ def code_server(folder: Path) -> VLLMServer:
     """A server for a checkpoint, not started yet: loopback, random key, our logits processor loaded."""
     return VLLMServer(
         folder,
-        served_name=SERVED_NAME,
+        served_name=f"{SERVED_NAME}{read_card(folder, 'language model').get('codec')}",
         extra_args=[
             *device_args(),
             *("--dtype", "float32", "--max-model-len", str(MAX_TOKENS), "--max-num-seqs", str(MAX_SEQUENCES)),
@@ -70,6 +70,7 @@ class ServerProposer:
 
         Raises:
             ModelError: The server does not start or answer.
+            UserError: The address cannot be read, or a server of ours there has another codec.
             MissingPartError: No URL is given and vLLM is not installed.
         """
         same_codec(codec, read_card(folder, "language model"), folder)
@@ -104,7 +105,18 @@ class ServerProposer:
         models = [str(entry.get("id")) for entry in self._call("GET", "models").get("data", [])]
         if not models:
             raise ModelError(f"The server at {self._where} serves no model.")
-        self._model = SERVED_NAME if SERVED_NAME in models else models[0]
+        self._model = self._of_codec(models)
+
+    def _of_codec(self, models: list[str]) -> str:
+        """The model to ask; whether a server that is not ours has the checkpoint, only its owner knows."""
+        mine = f"{SERVED_NAME}{self._codec.hash}"
+        ours = [model for model in models if model.startswith(SERVED_NAME)]
+        if self._codec.hash and ours and mine not in ours:
+            raise UserError(
+                f"The server at {self._where} writes codes of another space or codec ({ours[0]}): start one "
+                f"with `vitruvius generator serve {self._codec.space.name}`."
+            )
+        return mine if mine in ours else models[0]
 
     def draw(self, request: Request) -> Draw:
         """Draw sequences; the request's guide counts at each position, by URL only as far as positions go."""
