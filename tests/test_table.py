@@ -209,7 +209,7 @@ def test_embedded_table_needs_no_path_and_no_import() -> None:
 def test_proteins_has_2021_rows_of_another_metric() -> None:
     task = Task("nasbench-graph/proteins")
     assert np.isfinite(bench_of(task).scores).sum() == 2_021
-    assert task.metric.unit == "ROC-AUC"
+    assert (task.metric.name, task.metric.unit) == ("validation ROC-AUC", "")
     (found,) = task.bench.measure([task.space.parse("0000:gat,gat,gat,gat")])
     assert found.status is Status.INVALID
 

@@ -77,7 +77,7 @@ NASBENCH201 = Layout(
 NASBENCH_GRAPH = Layout(
     sources={
         **{name: Source("nasbench_graph.parquet", f"{name}_", _ACCURACY) for name in _NODE_CLASSIFICATION},
-        "proteins": Source("nasbench_graph_proteins.parquet", "", Metric("validation ROC-AUC", "ROC-AUC")),
+        "proteins": Source("nasbench_graph_proteins.parquet", "", Metric("validation ROC-AUC", "")),
     },
     text=("link", "ops"),
     separator=":",
@@ -107,7 +107,7 @@ _TRANS_METRICS = {
     "class_scene": Metric("validation accuracy", "%"),
     "jigsaw": Metric("validation accuracy", "%"),
     "segmentsemantic": Metric("validation pixel accuracy", "%"),
-    "autoencoder": Metric("validation SSIM", "SSIM"),
+    "autoencoder": Metric("validation SSIM", ""),
 }
 TRANSNASBENCH101_MICRO = Layout(
     sources={

@@ -41,7 +41,7 @@ class Metric:
 
     Attributes:
         name: For example "validation accuracy".
-        unit: For example "%", "fraction", "ROC-AUC".
+        unit: For example "%" or "fraction"; empty where the name says it.
         maximize: Whether larger is better.
     """
 
