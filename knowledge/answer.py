@@ -70,7 +70,10 @@ class TaskAnswer:
             return f"never tried on {dataset}: {counts}"
         if self.tried == self.compared:
             return f"all that was measured on {dataset} has it: {counts}"
-        return f"{'hardly tried' if self.hardly_tried else 'tried'} on {dataset}: {counts}"
+        if not self.hardly_tried:
+            return f"tried on {dataset}: {counts}"
+        without = " without it" if 2 * self.tried > self.compared else ""
+        return f"hardly tried{without} on {dataset}: {counts}{' have it' if without else ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ def test_counter_examples_have_it_and_score_on_the_other_side(store: Store) -> N
     ("question", "words", "hardly"),
     [
         ("do four skips help on cifar10", "hardly tried on cifar10", True),
+        ("does having at most three skips help on cifar10", "hardly tried without it on cifar10", True),
         ("do skips help on cifar10", "tried on cifar10", False),
         ("do six skips and conv3x3 help on cifar10", "never tried on cifar10: 0 of", True),
         ("does depth >= 0 help on cifar10", "all that was measured on cifar10 has it", True),
