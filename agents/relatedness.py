@@ -102,7 +102,8 @@ def relate(
         weights = _most_likely(np.empty((0, 0)), targets[:0], ours[:0])
     else:
         covariance, ours = _covariance(space, measured[few]), ours - ours.mean(axis=0)
-        weights = _most_likely(np.linalg.cholesky(covariance), targets, ours)
+        root: Array = np.linalg.cholesky(covariance).astype(np.float64)
+        weights = _most_likely(root, targets, ours)
         if len(scores) >= FEWEST_RANKED and weights.any():
             weights = weights * _ranks_better(covariance, targets, ours @ weights)
     agreement = np.array([rank_agreement(column, scores) for column in said.T])
@@ -134,7 +135,7 @@ def _ranks_better(covariance: Array, targets: Array, expected: Array) -> float:
         targets: (n,) normal scores of what was measured.
         expected: (n,) what the sources say together.
     """
-    inverse = np.linalg.inv(covariance)
+    inverse: Array = np.linalg.inv(covariance).astype(np.float64)
     without, rest = (left_out(inverse, values) for values in (targets, targets - expected))
     rng = np.random.default_rng(len(targets))
     return float(ranking_weights(np.column_stack([expected + rest, without]), targets, rng)[0])
