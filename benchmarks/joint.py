@@ -120,7 +120,7 @@ class Joint:
         out = self.options.work / "transfer" / name
 
         def rank(codec: Codec, checkpoint: Path, rows: Choices, tenths: Any, guided: bool) -> float:
-            tuned = finetune(checkpoint, codec.encode(rows), tenths, out, seed=draw)
+            tuned = finetune(checkpoint, codec.encode(rows), tenths, out, seed=draw, steps=100)
             request = Request(self.options.pool, draw, quantile=9, guide=guide if guided else None)
             found = codec.decode(TransformersProposer(codec, tuned).draw(request).codes)
             if guided:

@@ -171,7 +171,7 @@ def finetune(
     seed: int,
     labels: Sequence[tuple[str, str]] = (),
     replay: float = 0.33,
-    steps: int = 100,
+    steps: int = 25,
     batch: int = 96,
     rate: float = 3e-3,
     progress: Progress = None,
@@ -186,7 +186,8 @@ def finetune(
         seed: All randomness comes from here.
         labels: (space, data set) of the measurements; kept in the card with those of the start.
         replay: Share of each batch that repeats the start's unconditional corpus, against forgetting.
-        steps: Number of batches.
+        steps: Number of batches; with four times as many a model repeats the few dozen architectures that
+            it was shown (benchmarks/finetuning.py).
         batch: Sequences in a batch.
         rate: Learning rate.
         progress: Receives a line now and then.

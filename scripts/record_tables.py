@@ -39,6 +39,7 @@ NAMES = {
     "no-generator": "session without the generator",
     "no-surrogate": "session without the surrogate",
     "no-open-share": "session without the open share",
+    "more-neighbours": "session with eight times as many neighbours",
     "no-neighbours": "session without neighbours",
     "no-neighbours-fine-tuned": "session without neighbours, fine-tuned",
 }

@@ -66,12 +66,23 @@ class TestMiniLM(EmbedderContract):
         )
         assert question @ about > question @ other
 
+    def test_a_question_needs_no_deep_learning_library(self, minilm: Embedder) -> None:
+        code = (
+            "import sys; from vitruvius.knowledge.embedders import MiniLMEmbedder; "
+            "MiniLMEmbedder().embed(['a']); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+    def test_no_text_gives_no_row(self, minilm: Embedder) -> None:
+        assert minilm.embed([]).shape == (0, 384)
+
     def test_equals_the_reference_implementation(self, minilm: Embedder) -> None:
         library = pytest.importorskip("sentence_transformers")
         spec = importlib.util.find_spec(PACKAGE)
         assert spec is not None and spec.submodule_search_locations is not None
         folder = spec.submodule_search_locations[0] + "/model"
         texts = ["Skip connections help.", "short", "a longer sentence about pooling, depth and width " * 3]
+        texts += ["cut " * 300, "", "größer, 中文"]
         reference = library.SentenceTransformer(folder, device="cpu").encode(texts)
         np.testing.assert_allclose(minilm.embed(texts), reference, atol=1e-5)
 
