@@ -56,7 +56,7 @@ def exhibits(brief: Brief, sizes: Sizes | None = None) -> dict[str, Any]:
     row = brief.space.sample(1, np.random.default_rng(brief.seed))
     if best is not None:
         row = best.choices[[int(np.argmax(best.quantiles))]]
-    each = [-(-n // share) for n in (sizes.top, sizes.poor, sizes.contrasts, sizes.effects, sizes.counts)]
+    each = [-(-n // share) for n in (sizes.top, sizes.poor, sizes.contrasts)]
     rng = np.random.default_rng(brief.seed)
     return {
         "task": brief.target,
@@ -67,8 +67,8 @@ def exhibits(brief: Brief, sizes: Sizes | None = None) -> dict[str, Any]:
         "top": _named("A", [entry for one in seen for entry in top(one, each[0])]),
         "poor": _named("B", [entry for one in seen for entry in poor(one, each[1])]),
         "contrasts": [entry for one in seen for entry in contrasts(one, each[2], rng)],
-        "effects": [entry for one in seen for entry in effects(one, each[3])],
-        "counts": [entry for one in seen for entry in operation_counts(one, each[4])],
+        "effects": effects(seen, sizes.effects),
+        "counts": operation_counts(seen, sizes.counts),
         "known": known_principles(brief.known, sizes.known),
         "examples": examples(brief.space, sorted({name for one in seen for name in one.costs})),
         "limit": brief.limit,
@@ -172,33 +172,64 @@ def contrasts(observations: Observations, n: int, rng: np.random.Generator) -> l
     return found
 
 
-def effects(observations: Observations, n: int) -> list[dict[str, Any]]:
-    """Single choices with the clearest difference of mean quantile (largest against its standard error)."""
-    quantiles = observations.quantiles
-    found: list[tuple[float, dict[str, Any]]] = []
-    for column, decision in enumerate(observations.space.decisions):
-        for index, choice in enumerate(decision.choices):
-            has = observations.choices[:, column] == index
-            if min(has.sum(), (~has).sum()) < MIN_COUNT:
-                continue
-            effect, error = _difference(quantiles[has], quantiles[~has])
-            entry = {"task": observations.task, "decision": decision.name, "choice": choice}
-            found.append((abs(effect) / error, {**entry, "count": int(has.sum()), "effect": effect}))
-    return [entry for _, entry in sorted(found, key=lambda item: -item[0])[:n]]
+def effects(seen: Sequence[Observations], n: int) -> list[dict[str, Any]]:
+    """Single choices with the clearest difference of mean quantile, averaged over tasks.
+
+    Clearest is the largest against its standard error, within tasks and between them.
+    """
+    found: dict[tuple[str, str], list[tuple[str, float, float, int]]] = {}
+    for one in _drawn(seen):
+        for column, decision in enumerate(one.space.decisions):
+            for index, choice in enumerate(decision.choices):
+                has = one.choices[:, column] == index
+                if min(has.sum(), (~has).sum()) >= MIN_COUNT:
+                    effect, error = _difference(one.quantiles[has], one.quantiles[~has])
+                    told = (one.task, effect, error, int(has.sum()))
+                    found.setdefault((decision.name, choice), []).append(told)
+    entries: list[tuple[float, dict[str, Any]]] = []
+    for (decision, choice), told in found.items():
+        values, errors = np.array([each[1] for each in told]), np.array([each[2] for each in told])
+        between = values.var(ddof=1) if len(told) > 1 else 0.0
+        error = np.sqrt((np.mean(errors**2) + between) / len(told))
+        mean = float(values.mean())
+        where = _where([each[0] for each in told], values)
+        entry = {"task": where, "decision": decision, "choice": choice, "count": sum(e[3] for e in told)}
+        entries.append((abs(mean) / float(error), {**entry, "effect": mean}))
+    return [entry for _, entry in sorted(entries, key=lambda item: -item[0])[:n]]
 
 
-def operation_counts(observations: Observations, n: int) -> list[dict[str, Any]]:
-    """Rank correlation of the score with an operation's number of uses: the n largest."""
-    population = Population(observations.space, observations.choices)
-    ranks = _ranks(observations.scores)
-    found: list[dict[str, Any]] = []
-    for operation in observations.space.operations:
-        uses = _ranks(population.count([operation]).astype(np.float64))
-        if len(uses) < 2 * MIN_COUNT or uses.std() == 0 or ranks.std() == 0:
-            continue
-        effect = float(np.corrcoef(uses, ranks)[0, 1])
-        found.append({"task": observations.task, "operation": operation, "effect": effect})
-    return sorted(found, key=lambda entry: -abs(entry["effect"]))[:n]
+def operation_counts(seen: Sequence[Observations], n: int) -> list[dict[str, Any]]:
+    """Rank correlation of the score with how often an operation is used, mean over tasks: the n largest."""
+    found: dict[str, list[tuple[str, float]]] = {}
+    for one in _drawn(seen):
+        population, ranks = Population(one.space, one.choices), _ranks(one.scores)
+        for operation in one.space.operations:
+            uses = _ranks(population.count([operation]).astype(np.float64))
+            if len(uses) >= 2 * MIN_COUNT and uses.std() > 0 and ranks.std() > 0:
+                told = (one.task, float(np.corrcoef(uses, ranks)[0, 1]))
+                found.setdefault(operation, []).append(told)
+    entries: list[dict[str, Any]] = []
+    for operation, told in found.items():
+        values = np.array([value for _, value in told])
+        where = _where([task for task, _ in told], values)
+        entries.append({"task": where, "operation": operation, "effect": float(values.mean())})
+    return sorted(entries, key=lambda entry: -abs(entry["effect"]))[:n]
+
+
+def _drawn(seen: Sequence[Observations]) -> list[Observations]:
+    """The uniform draws: what a search visited makes its favourites look like causes.
+
+    Everything, where no task has enough of them.
+    """
+    drawn = [one.take(one.uniform) for one in seen if one.uniform.sum() >= 2 * MIN_COUNT]
+    return drawn or [*seen]
+
+
+def _where(tasks: Sequence[str], values: NDArray[np.float64]) -> str:
+    """The task that a value is of, or on how many tasks it points the way that their mean does."""
+    if len(tasks) == 1:
+        return tasks[0]
+    return f"{int((values * values.mean() > 0).sum())} of {len(tasks)} tasks"
 
 
 def known_principles(principles: Sequence[Principle], n: int) -> list[dict[str, Any]]:

@@ -97,6 +97,7 @@ class LanguageReasoner:
         self._sizes = sizes or (SMALL if self._chat.small else Sizes())
         self._road: Road = "chain" if road == "auto" and self._chat.small else road
         self._found_out = self._road == "auto"
+        self._unprobed = road == "auto" and self._chat.small
         self._with_statistics = with_statistics
         self._structured = True
         self._failed = ""
@@ -190,6 +191,11 @@ class LanguageReasoner:
 
     def _choose(self, asker: Asker, reflection: Reflection) -> Road:
         """The road, probed once; "auto" if the endpoint did not even answer that."""
+        if self._unprobed:
+            self._unprobed = False
+            reflection.notes.append(
+                f"{self.name} is too small to call tools: it is asked with fixed prompts."
+            )
         if self._road == "auto":
             answer = can_call_tools(asker, self._templates["probe"])
             if answer == "failed":

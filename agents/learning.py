@@ -193,6 +193,8 @@ def _origins(
 
 def fate(name: str, new: Sequence[Principle]) -> str:
     """What became of the principles that were just proposed, as a line."""
+    authors = {principle.origin.reasoner for principle in new}
+    name = authors.pop() if len(authors) == 1 else name  # another one may have stood in
     fates = [principle.status.value for principle in new]
     counts = ", ".join(f"{fates.count(status)} {status}" for status in sorted(set(fates)))
     plural = "principle" if len(fates) == 1 else "principles"

@@ -95,17 +95,36 @@ def lookup(journal: Journal, architecture: Architecture) -> Measurement | None:
     )
 
 
-def record(journal: Journal, measurement: Measurement, batch: int, share: str, say: Say) -> None:
-    """Write a measurement down and say it in one line."""
+def record(journal: Journal, measurement: Measurement, batch: int, share: str, say: Say) -> Measurement:
+    """Write a measurement down and say it in one line; the one that is in the ledger now."""
     before = best_measurement(journal)
-    journal.record(measurement, batch=batch, share=share)
+    measurement = journal.record(measurement, batch=batch, share=share).measurement
     head = f"[{journal.counted():3d}] {share:7}"
     if not measurement.ok or measurement.score is None:
         say(f"{head} {measurement.status}: {measurement.reason}")
-        return
+        return measurement
     after = best_measurement(journal)
     mark = "  <- best so far" if after is not None and after is not before else ""
     say(f"{head} {journal.task.metric.format(measurement.score)}  {measurement.key}{mark}")
+    return measurement
+
+
+def tell(journal: Journal, measurement: Measurement, batch: int, share: str, say: Say) -> None:
+    """Write down what somebody reports.
+
+    Raises:
+        UserError: Something else of the same architecture is in the ledger.
+    """
+    kept = record(journal, measurement, batch, share, say)
+    if kept.score != measurement.score:
+        raise UserError(
+            f"{kept.key} was told before, as {_said(kept)}, and now as {_said(measurement)}: what the "
+            "ledger has stays, so tell each architecture once."
+        )
+
+
+def _said(measurement: Measurement) -> str:
+    return str(measurement.status) if measurement.score is None else f"{measurement.score:.6g}"
 
 
 def best_measurement(journal: Journal) -> Measurement | None:
@@ -151,8 +170,10 @@ def told(
     """A measurement from what somebody reports.
 
     Raises:
-        UserError: The architecture is of another space, or the score is no finite number.
+        UserError: It is no architecture, or one of another space, or the score is no finite number.
     """
+    if not isinstance(architecture, Architecture):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UserError(f"{architecture!r} is no architecture: tell those that ask returned, not their keys.")
     if architecture.space.name != task.space.name:
         raise UserError(
             f"{architecture!r} is not of the space {task.space.name}: tell architectures that ask returned."

@@ -63,7 +63,7 @@ def session_reasoner(
         SettingsError: Half a price.
         UnknownNameError, TemplateError, MissingPartError: As `make_reasoner`.
     """
-    from vitruvius.agents.smollm2 import cache_folder
+    from vitruvius.generator.files import cache_folder
 
     return make_reasoner(
         options.reasoner,

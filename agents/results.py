@@ -40,7 +40,7 @@ class Best:
         cost = f", {m.params:.3f} M parameters" if m.params is not None else ""
         lines = [self.architecture.key, self.architecture.space.draw(self.architecture)]
         lines.append(f"score {m.score}{cost}")
-        lines += [f"satisfies {p.id}: {p.sentence}" for p in self.principles]
+        lines += [f"satisfies {p.id}: {p.told}" for p in self.principles]
         return "\n".join(lines)
 
 

@@ -79,9 +79,10 @@ class Session:
         self.options = build_options(options, settings)
         self.aims = read_aims(task, self.options)
         self.sources = tuple(sources)
-        self.path = Path(path) if path is not None else None
+        # Absolute: whoever changes the current folder stays in this one.
+        self.path = Path(path).absolute() if path is not None else None
         self.say = progress or (lambda _line: None)
-        self._templates = templates
+        self._templates = Path(templates).absolute() if templates is not None else None
         self._reasoner: Reasoner | None = None if isinstance(reasoner, str) else reasoner
         self._store: Store | None = None
         self._restriction: Restriction | None = None
@@ -293,13 +294,13 @@ class Session:
             reason: Why it failed.
 
         Raises:
-            UserError: The architecture is of another space, or the score is not finite.
+            UserError: The architecture is of another space, the score is not finite, or another one was told.
         """
         measurement = measuring.told(self.task, architecture, score, reason)
         last = self.journal.last("batch")
         number, shares = (last[0], last[1]["shares"]) if last is not None else (0, {})
         share = str(shares.get(architecture.key, "told"))
-        measuring.record(self.journal, measurement, number, share, self.say)
+        measuring.tell(self.journal, measurement, number, share, self.say)
         if self.pending() is None:
             self._settle()
 

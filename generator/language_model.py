@@ -174,9 +174,13 @@ def finetune(
     steps: int = 25,
     batch: int = 96,
     rate: float = 3e-3,
+    band_rate: float = 0.3,
     progress: Progress = None,
 ) -> Path:
     """Teach a checkpoint what was measured: which codes scored in which tenth (see `band_weights`).
+
+    Of the words only the bands learn, fast: until now they meant nothing, and a model that is to tell them
+    apart slowly learns the measured sequences by heart before.
 
     Args:
         model_folder: Checkpoint to start from; it is not changed.
@@ -189,7 +193,8 @@ def finetune(
         steps: Number of batches; with four times as many a model repeats the few dozen architectures that
             it was shown (benchmarks/finetuning.py).
         batch: Sequences in a batch.
-        rate: Learning rate.
+        rate: Learning rate of all but the words.
+        band_rate: Learning rate of the words for bands.
         progress: Receives a line now and then.
 
     Returns:
@@ -204,7 +209,30 @@ def finetune(
     known = read_corpus(model_folder)
     base = known["codes"][known["quantiles"] < 0]
     _check_measured(codes, quantiles, replay, base.shape[1], len(vocabulary.codes))
-    repeated = round(replay * batch)
+    lesson = _measured_lessons(base, codes, quantiles, vocabulary, round(replay * batch), batch, seed)
+    model = load_model(model_folder)
+    words = model.get_input_embeddings().weight
+    learning = torch.zeros(len(words), 1)
+    learning[list(vocabulary.bands)] = 1.0
+    words.register_hook(lambda gradient: gradient * learning)
+    figures = fit(model, lesson, steps, rate, progress, "fine-tuning", table_rate=band_rate)
+    pairs = {tuple(pair) for pair in [*card["labels"], *labels]}
+    card |= {"seed": seed, "parent": card["hash"], "labels": sorted(map(list, pairs)), "metrics": figures}
+    tenths = np.append(unconditional(len(base)), quantiles.astype(np.int8))
+    corpus = {"codes": np.concatenate([base, codes.astype(np.int16)]), "quantiles": tenths}
+    return publish(model, load_tokenizer(model_folder), corpus, out, card)
+
+
+def _measured_lessons(
+    base: Codes,
+    codes: Codes,
+    quantiles: NDArray[np.integer[Any]],
+    vocabulary: Vocabulary,
+    repeated: int,
+    batch: int,
+    seed: int,
+) -> Callable[[int], Lesson]:
+    """Batches of what was measured, each under a random band, and `repeated` of the old corpus under none."""
     chances = band_weights(quantiles).cumsum(axis=1)  # (10, n)
 
     def lesson(step: int) -> Lesson:
@@ -215,13 +243,7 @@ def finetune(
         mixed = np.concatenate([base[old], codes[new]])
         return Lesson(vocabulary.sequences(mixed, np.append(unconditional(repeated), bands)))
 
-    model = load_model(model_folder)
-    figures = fit(model, lesson, steps, rate, progress, "fine-tuning")
-    pairs = {tuple(pair) for pair in [*card["labels"], *labels]}
-    card |= {"seed": seed, "parent": card["hash"], "labels": sorted(map(list, pairs)), "metrics": figures}
-    tenths = np.append(unconditional(len(base)), quantiles.astype(np.int8))
-    corpus = {"codes": np.concatenate([base, codes.astype(np.int16)]), "quantiles": tenths}
-    return publish(model, load_tokenizer(model_folder), corpus, out, card)
+    return lesson
 
 
 def _check_measured(

@@ -8,16 +8,19 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from vitruvius.errors import CheckpointError
+from vitruvius.errors import CheckpointError, UserError
 from vitruvius.generator.cards import CARD, read_card, seal
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.corpus_training import LanguageModelSettings
+from vitruvius.generator.files import cache_folder, write_whole
 from vitruvius.generator.language_model import train_language_model
 from vitruvius.generator.space import SearchSpace, get_space
 from vitruvius.generator.training import CodecSettings, Progress, train_codec
@@ -44,14 +47,6 @@ class CodeModel:
     codec: Codec
     language_model: Path
     card: dict[str, Any]
-
-
-def cache_folder() -> Path:
-    """Where models are kept: `VITRUVIUS_CACHE`, else the user's cache folder."""
-    if own := os.environ.get("VITRUVIUS_CACHE"):
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "vitruvius"
 
 
 def model_folder(
@@ -98,12 +93,24 @@ def load_or_train(
 
     Returns:
         The models.
+
+    Raises:
+        UserError: They are not there, and cannot be kept either.
     """
     space = get_space(space)
     target = folder or model_folder(space, seed, codec, language)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():  # read without a lock: the folder of all models may be one that is only read
+        with suppress(CheckpointError):
+            return open_model(target, space)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The models of {space.name} cannot be kept in {target.parent} ({error.strerror}): set "
+            "VITRUVIUS_CACHE to a folder that can be written."
+        ) from error
     say = progress or _silent
-    with FileLock(target.parent / f".{target.name}.lock"):
+    with _alone(target.parent / f".{target.name}.lock", space, say):
         if target.exists():
             try:
                 return open_model(target, space)
@@ -114,6 +121,21 @@ def load_or_train(
         _train(space, unfinished, seed, say, codec, language)
         os.rename(unfinished, target)
         return open_model(target, space)
+
+
+@contextmanager
+def _alone(file: Path, space: SearchSpace, say: Any) -> Generator[None]:
+    """Hold the lock of a space's models; who must wait for another process says so."""
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"Another process trains the models of {space.name}: waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def open_model(folder: Path, space: SearchSpace | None = None) -> CodeModel:
@@ -142,9 +164,7 @@ def open_model(folder: Path, space: SearchSpace | None = None) -> CodeModel:
 def add_to_card(model: CodeModel, **entries: Any) -> CodeModel:
     """The same model, its card longer by some plain data; none of its files changes."""
     card = model.card | entries
-    draft = model.folder / f".{CARD}.part"
-    draft.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    os.replace(draft, model.folder / CARD)
+    write_whole(model.folder / CARD, json.dumps(card, indent=2) + "\n")
     return replace(model, card=card)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import io
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from vitruvius.generator.files import write_whole
 
 _EVERY = 20.0  # seconds between two writings
 
@@ -42,9 +44,9 @@ class Resumable:
         """Write the state, complete or not at all."""
         if self._path is None:
             return
-        part = self._path.with_suffix(".part")
-        torch.save({"signature": self._signature, "state": state}, part)
-        os.replace(part, self._path)
+        memory = io.BytesIO()  # of a full disk torch itself says nothing that can be understood
+        torch.save({"signature": self._signature, "state": state}, memory)
+        write_whole(self._path, memory.getvalue())
         self._written = time.monotonic()
 
     def done(self) -> None:

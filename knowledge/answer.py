@@ -55,9 +55,7 @@ class TaskAnswer:
     @property
     def hardly_tried(self) -> bool:
         """Whether too few have it, or too few lack it, to say anything."""
-        if self.effect is None:
-            return True
-        return min(self.effect.holding, self.effect.lacking) < THRESHOLDS.fewest
+        return self.effect is None or _few(self.effect)
 
     @property
     def coverage(self) -> str:
@@ -86,7 +84,8 @@ class SpaceAnswer:
         tasks: What each task says; empty where nothing was recognised.
         joined: The effect over these tasks (random-effects mean), None where there is none.
         singles: Where nothing was recognised, each operation by itself with its effect over the tasks, the
-            most helpful first.
+            most helpful (or harmful, if that is asked) first, those hardly tried last; where it is asked how
+            many, each number.
     """
 
     space: SearchSpace
@@ -127,6 +126,11 @@ class Answer:
         return "\n".join(answer_lines(self))
 
 
+def _few(effect: Effect) -> bool:
+    """Whether one of its sides has too few draws to say anything."""
+    return min(effect.holding, effect.lacking) < THRESHOLDS.fewest
+
+
 def verdict(effect: Effect | None, direction: int = 1) -> str:
     """What an effect says of "does it help" (direction 1) or "does it hurt" (-1)."""
     if effect is None:
@@ -137,7 +141,8 @@ def verdict(effect: Effect | None, direction: int = 1) -> str:
     if high < 0:
         return f"no, it {'hurts' if direction > 0 else 'helps'}"
     if high < THRESHOLDS.useful:
-        return "no, not to speak of"
+        other = "hurts" if direction > 0 else "helps"
+        return "no, not to speak of" if low > -THRESHOLDS.useful else f"no; whether it {other} cannot be told"
     return "cannot be told yet: the interval holds zero"
 
 
@@ -197,7 +202,7 @@ def _middle(depths: np.ndarray[Any, np.dtype[np.int8]]) -> int:
 
 
 def _fits(reading: Reading, place: Measured) -> bool:
-    parts = [part for part in (reading.claim, reading.where) if part is not None]
+    parts = [part for part in (reading.claim, reading.within) if part is not None]
     return all(part.fits(place.observations.space, place.observations.costs) for part in parts)
 
 
@@ -227,20 +232,23 @@ def _effects(
 def _compared(reading: Reading, place: Measured) -> Observations:
     """What is compared on a task: everything, or what meets the condition."""
     observed = place.observations
-    if reading.where is None:
+    within = reading.within
+    if within is None:
         return observed
-    return observed.take(reading.where.holds(Population(observed.space, observed.choices, observed.costs)))
+    return observed.take(within.holds(Population(observed.space, observed.choices, observed.costs)))
 
 
 def _singles(reading: Reading, places: Sequence[Measured]) -> tuple[tuple[Predicate, Effect], ...]:
-    """Every operation by itself, the most helpful first."""
+    """Every operation by itself, what is asked for (help or harm) first; or every number, in order."""
     if not places:
         return ()
     operations = places[0].observations.space.operations
-    claims = [Count(operations=(name,), comparison=">=", value=1) for name in operations]
+    claims = reading.steps or [Count(operations=(name,), comparison=">=", value=1) for name in operations]
     told = zip(claims, _effects(claims, reading, places), strict=True)
     known = [(claim, joined) for claim, (_, joined) in told if joined is not None]
-    return tuple(sorted(known, key=lambda pair: -pair[1].estimate))
+    if reading.steps:
+        return tuple(known)
+    return tuple(sorted(known, key=lambda pair: (_few(pair[1]), -reading.direction * pair[1].estimate)))
 
 
 def _on_task(
@@ -252,7 +260,7 @@ def _on_task(
 ) -> TaskAnswer:
     if reading.claim is None:
         raise ValueError("Nothing was claimed.")
-    has, compared = _masks(reading.claim, reading.where, population)
+    has, compared = _masks(reading.claim, reading.within, population)
     ids, quantiles = list(place.scores), place.observations.quantiles
     mine = np.flatnonzero(has & compared)
     ranked = mine[np.argsort(-quantiles[mine], kind="stable")]
@@ -271,9 +279,9 @@ SAMPLE = 2000
 
 def _share(reading: Reading, space: SearchSpace) -> float:
     """Share of the space under the condition that has it; nan where costs decide, or nothing meets it."""
-    parts = [part for part in (reading.claim, reading.where) if part is not None]
+    parts = [part for part in (reading.claim, reading.within) if part is not None]
     if reading.claim is None or not all(part.fits(space, ()) for part in parts):
         return float("nan")
     population = Population(space, space.sample(SAMPLE, np.random.default_rng(0)))
-    has, compared = _masks(reading.claim, reading.where, population)
+    has, compared = _masks(reading.claim, reading.within, population)
     return float(has[compared].mean()) if compared.any() else float("nan")

@@ -23,13 +23,13 @@ def answer_lines(answer: Answer, drawn: int = DRAWN) -> Iterator[str]:
         answer: The answer.
         drawn: Counter-examples drawn for each space.
     """
+    if answer.unknown:  # first, so that nobody takes what follows for an answer to all that was asked
+        yield f"not recognised: {', '.join(_hinted(word, answer) for word in answer.unknown)}"
     for each in answer.spaces:
         yield from space_lines(each, len(answer.spaces) > 1)
         yield from _counter_examples(each, drawn)
     if not answer.spaces:
         yield "Nothing was measured yet."
-    if answer.unknown:
-        yield f"not recognised: {', '.join(_hinted(word, answer) for word in answer.unknown)}"
     yield from answer.notes
     if answer.nearest:
         yield ""
@@ -37,7 +37,7 @@ def answer_lines(answer: Answer, drawn: int = DRAWN) -> Iterator[str]:
     for match in answer.nearest:
         principle, joined = match.principle, match.principle.evidence.joined
         told = "not tested yet" if joined is None else effect_text(joined)
-        yield f"[{principle.id}]  {principle.status.value:<10}  {principle.sentence}  {told}"
+        yield f"[{principle.id}]  {principle.status.value:<10}  {principle.told}  {told}"
 
 
 def space_lines(each: SpaceAnswer, several: bool = False) -> Iterator[str]:
@@ -49,13 +49,18 @@ def space_lines(each: SpaceAnswer, several: bool = False) -> Iterator[str]:
         return
     if reading.claim is None:
         condition = "" if reading.where is None else f", where {reading.where.text()}"
-        yield f"no operation or shape was recognised{where}; each operation by itself{condition}:"
+        if reading.steps:
+            yield f"understood{where} as: how many are best? Each number by itself{condition}:"
+        else:
+            yield f"no operation or shape was recognised{where}; each operation by itself{condition}:"
         width = max((len(claim.text()) for claim, _ in each.singles), default=0)
         for claim, effect in each.singles:
             yield f"  {claim.text():<{width}}  {effect_text(effect)}  [measured]"
         return
     asked = "does it help?" if reading.direction > 0 else "does it hurt?"
     yield f"understood{where} as: {reading.text()}: {asked}"
+    if reading.rival is not None:
+        yield "  (with: the first of the two, without: the second; what has both or neither is left out)"
     if not each.tasks:
         yield f"Nothing that was measured{where} can be asked this."
         return
@@ -105,9 +110,10 @@ def effect_text(effect: Effect) -> str:
 def _hinted(word: str, answer: Answer) -> str:
     """A word with the nearest one that would have been recognised."""
     known = {part for each in answer.spaces for words in vocabulary(each.space) for part in words}
+    known |= {"connection", "parameter", "depth"}
     if word in known:  # but of no use where it stood
         return word
-    near = difflib.get_close_matches(word, known | {"connection", "parameter", "depth"}, n=1, cutoff=0.75)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
     return f"{word} (did you mean {near[0]}?)" if near else word
 
 
@@ -129,6 +135,7 @@ def _plain_space(each: SpaceAnswer) -> dict[str, Any]:
     return {
         "space": each.space.name,
         "claim": None if reading.claim is None else reading.claim.to_json(),
+        "rival": None if reading.rival is None else reading.rival.to_json(),
         "where": None if reading.where is None else reading.where.to_json(),
         "understood": reading.text(),
         "direction": reading.direction,

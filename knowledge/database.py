@@ -78,6 +78,7 @@ class Database:
             _prepare_file(path, mounts)
             url = _only_to_read(path) if _is_kept_from_us(path) else url
         self.engine = self._engine(url)
+        self._closed = False
         try:
             self.id = self._open()
         except LedgerError:
@@ -144,6 +145,8 @@ class Database:
 
     @contextmanager
     def _sentences(self) -> Generator[None]:
+        if self._closed:  # the engine would connect again, where nobody holds the folder any more
+            raise LedgerError(f"The ledger {self.name} was closed: open it again.")
         try:
             yield
         except IntegrityError as error:
@@ -181,6 +184,7 @@ class Database:
 
     def close(self) -> None:
         """Let go of the database; calling twice is allowed."""
+        self._closed = True
         self.engine.dispose()
 
 

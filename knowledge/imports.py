@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from vitruvius.errors import UserError
+from vitruvius.generator.files import write_whole
 from vitruvius.generator.space import SearchSpace, get_space
 from vitruvius.knowledge.leaks import refuse_target
 from vitruvius.knowledge.ledger import Ledger
@@ -65,7 +65,8 @@ class Imported:
         """For people."""
         left = "".join(f", {n} left out: {reason}" for reason, n in self.refused.items())
         name = f"{self.pack.name!r} ({self.pack.hash})"
-        return f"took {len(self.taken)} principles of the pack {name} over, to be tested here{left}"
+        many = f"{len(self.taken)} principle{'s' * (len(self.taken) != 1)}"
+        return f"took {many} of the pack {name} over, to be tested here{left}"
 
 
 def import_pack(ledger: Ledger, session: str, pack: Pack) -> Imported:
@@ -111,8 +112,11 @@ def _carried(old: Principle, target: Label, space: SearchSpace, pack: str) -> Pr
         return f"names decisions of {old.proposal.space}"
     if not predicate.fits(space):
         return f"names what {space.name} does not have"
+    sentence = old.sentence
+    if sentence.endswith(place := f" on {old.proposal.task}."):
+        sentence = f"{sentence.removesuffix(place)}."  # it speaks of any task here
     proposal = Proposal(
-        old.sentence,
+        sentence,
         predicate.check(space).to_json(),
         space.name,
         direction=old.proposal.direction,
@@ -176,7 +180,7 @@ def place_pack(file: Path, run: Path) -> Pack:
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / f"{pack.hash}.json"
     if place.resolve() != file.resolve():
-        shutil.copyfile(file, place)
+        write_whole(place, file.read_bytes())
     return pack
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vitruvius.errors import InvalidPredicateError, PackError, UserError
+from vitruvius.generator.files import write_whole
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.predicate import predicate_from_json
 from vitruvius.knowledge.principle import Label, Principle, principle_id
@@ -76,9 +77,7 @@ def export_pack(ledger: Ledger, principles: Sequence[Principle], file: Path, *, 
         "principles": [principle_to_json(principle) for principle in whole],
     }
     text = json.dumps({**body, "hash": _hash(body)}, indent=1, ensure_ascii=False, allow_nan=False)
-    draft = file.with_name(f".{file.name}.new")
-    draft.write_text(text + "\n", encoding="utf-8")
-    draft.replace(file)
+    write_whole(file, text + "\n")
     return Pack(name, _hash(body), tuple(whole))
 
 

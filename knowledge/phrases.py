@@ -11,7 +11,9 @@ from vitruvius.knowledge.vocabulary import (
     CALLED,
     COMPARISONS,
     COSTS,
+    DENYING,
     FAMILIES,
+    HAVING,
     NUMBERS,
     UNITS,
     tokens,
@@ -20,6 +22,8 @@ from vitruvius.knowledge.vocabulary import (
 
 Words = tuple[str, ...]
 """Some words in a row."""
+Amount = tuple[float, float, str | None]
+"""A number, what one is in millions or milliseconds, and the cost that its unit tells."""
 
 
 def by_words(table: Mapping[str, str]) -> dict[Words, str]:
@@ -72,7 +76,8 @@ class Walker:
     def quantity(self) -> tuple[Comparison, int]:
         """How many, as comparison and number; at least one where nothing is said."""
         start = self.at
-        if self.skip("no", "without"):
+        if self._denied():
+            self.skip("of")
             self.skip("a", "an", "any", "the")
             return "==", 0
         if self.skip("several", "multiple"):
@@ -91,7 +96,18 @@ class Walker:
             self.at -= 1
         return (cast("Comparison", compared[0]) if compared else ">="), number
 
-    def amount(self) -> tuple[float, float, str | None] | None:
+    def _denied(self) -> bool:
+        """`no`, `without`, `removing`, `not having`: none of what follows."""
+        if self.skip(*DENYING):
+            return True
+        if self.words[self.at : self.at + 1] == ["not"] and HAVING.intersection(
+            self.words[self.at + 1 : self.at + 2]
+        ):
+            self.at += 2
+            return True
+        return False
+
+    def amount(self) -> Amount | None:
         """A number with its unit: value, scale to millions or milliseconds, and the cost that it tells."""
         word = self.words[self.at] if self.at < len(self.words) else ""
         found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]*)", word)

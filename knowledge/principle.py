@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from vitruvius.errors import InvalidPredicateError
+from vitruvius.knowledge.wording import printable
+
 Label = tuple[str, str]
 """(space, data set): where evidence comes from."""
 
@@ -68,6 +71,10 @@ class Proposal:
     task: str = "any"
     direction: int = 1
     expected: float | None = None
+
+    def __post_init__(self) -> None:
+        """One printable line, whoever wrote it: no escape sequence reaches a terminal."""
+        object.__setattr__(self, "sentence", printable(self.sentence))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +156,19 @@ class Principle:
     def sentence(self) -> str:
         """The sentence for people."""
         return self.proposal.sentence
+
+    @property
+    def told(self) -> str:
+        """The sentence; behind words that somebody chose freely, what is really measured of it."""
+        from vitruvius.knowledge.predicate import predicate_from_json
+
+        try:
+            predicate = predicate_from_json(self.proposal.predicate)
+        except InvalidPredicateError:
+            return self.sentence
+        if predicate.clause() in self.sentence:
+            return self.sentence
+        return f"{self.sentence} ({predicate.text()}: {'higher' if self.proposal.direction > 0 else 'lower'})"
 
 
 def principle_id(proposal: Proposal) -> str:

@@ -15,7 +15,7 @@ from typing import cast
 from vitruvius.errors import InvalidPredicateError, UnknownNameError
 from vitruvius.generator.space import SearchSpace
 from vitruvius.knowledge.conditions import Comparison
-from vitruvius.knowledge.phrases import COST_WORDS, OPERATION_WORDS, SAID, Walker
+from vitruvius.knowledge.phrases import COST_WORDS, OPERATION_WORDS, SAID, Amount, Walker
 from vitruvius.knowledge.predicate import (
     All,
     AnyOf,
@@ -27,7 +27,18 @@ from vitruvius.knowledge.predicate import (
     Path,
     Predicate,
 )
-from vitruvius.knowledge.vocabulary import CONDITION, LOWERS, RAISES, SILENT, UNITS, tokens, vocabulary
+from vitruvius.knowledge.question_parts import Item, exactly_one, formal_pieces, sorted_parts
+from vitruvius.knowledge.vocabulary import (
+    CHOOSING,
+    CONDITION,
+    LOWERS,
+    RAISES,
+    RIVAL,
+    SILENT,
+    UNITS,
+    tokens,
+    vocabulary,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,8 @@ class Reading:
         foreign: Words for operations that other spaces have and this one lacks.
         unknown: Words that were not recognised.
         notes: Sentences on how something was read.
+        rival: What the claim is compared with ("better than ..."); None for all that lack it.
+        steps: Where it asks how many or how deep: each number, to be looked at by itself.
     """
 
     claim: Predicate | None
@@ -51,10 +64,21 @@ class Reading:
     foreign: tuple[str, ...]
     unknown: tuple[str, ...]
     notes: tuple[str, ...]
+    rival: Predicate | None = None
+    steps: tuple[Predicate, ...] = ()
+
+    @property
+    def within(self) -> Predicate | None:
+        """What all that are compared have: the condition, and of two rivals exactly one."""
+        if self.claim is None or self.rival is None:
+            return self.where
+        one = exactly_one(self.claim, self.rival)
+        return one if self.where is None else All(parts=(cast("AnyPredicate", self.where), one))
 
     def text(self) -> str:
         """`skip >= 2, where params < 1M`."""
         claim = "nothing" if self.claim is None else self.claim.text()
+        claim = claim if self.rival is None else f"{claim} rather than {self.rival.text()}"
         return claim if self.where is None else f"{claim}, where {self.where.text()}"
 
 
@@ -98,12 +122,17 @@ class _Reader(Walker):
     def __init__(
         self, question: str, space: SearchSpace, costs: Collection[str], tasks: Collection[str], deep: int
     ) -> None:
+        question, self.pieces = formal_pieces(question, space)
         super().__init__(question)
         self.space, self.costs, self.deep = space, costs, deep
         self.names = vocabulary(space)
         self.tasks = {tuple(tokens(task.partition("/")[2])): task for task in tasks}
-        self.items: list[tuple[str, object]] = []
+        self.items: list[Item] = []
+        self.steps: tuple[Predicate, ...] = ()
         self.named: set[str] = set()
+        self.left_out: set[str] = set()
+        self.excepting = False
+        self.choosing = "or" in self.words and not CHOOSING.isdisjoint(self.words)
         self.foreign: list[str] = []
         self.unknown: list[str] = []
         self.notes: list[str] = []
@@ -112,17 +141,28 @@ class _Reader(Walker):
         """All of it; nothing is claimed of a space that lacks an operation which was named."""
         while self.at < len(self.words):
             self._step()
-        claim, where, direction = _sorted(self.items)
-        if claim is None and not self.unknown:  # a bound is what is asked about, if nothing else was said
+        claim, rival, where, direction = sorted_parts(self.items)
+        if self.steps:  # what else was said is a condition
+            where = All(parts=(claim, where)) if claim and where else claim or where
+            claim = rival = None
+        elif claim is None and not self.unknown:  # a bound is what is asked about, if nothing else was said
             claim, where = where, None
         if self.foreign:
-            claim, where = None, None
+            claim = rival = where = None
+        named = self.named or (set(self.tasks.values()) if self.left_out else set[str]())
         return Reading(
-            claim, where, direction, frozenset(self.named), tuple(dict.fromkeys(self.foreign)),
-            tuple(dict.fromkeys(self.unknown)), tuple(self.notes),
+            claim, where, direction, frozenset(named - self.left_out), tuple(dict.fromkeys(self.foreign)),
+            tuple(dict.fromkeys(self.unknown)), tuple(self.notes), rival, self.steps,
         )  # fmt: skip
 
     def _step(self) -> None:
+        if self._how_many():
+            return
+        piece = self.pieces.get(self.words[self.at])
+        if piece is not None:
+            self.items.append(("claim", piece))
+            self.at += 1
+            return
         if self.words[self.at] == "without":  # it denies what follows, and may begin a condition
             self.items.append(("if", "without"))
         for kind, take in (
@@ -152,8 +192,13 @@ class _Reader(Walker):
             self.items.append(("verb", 1 if word in RAISES else -1))
         elif word in CONDITION:
             self.items.append(("if", word))
+        elif word in RIVAL or (word == "or" and self.choosing):
+            self.skip("to", "with", "of", "than")
+            self.items.append(("rival", word))
         elif word == "or":
             self.items.append(("or", word))
+        elif word == "except":
+            self.excepting = True
         elif word not in SILENT:
             self.unknown.append(word)
 
@@ -180,11 +225,28 @@ class _Reader(Walker):
             found = (*found, *more)
         return None
 
+    def _how_many(self) -> bool:
+        """`how many skips`, `how deep`: every number is looked at."""
+        start, numbers = self.at, range(len(self.space.decisions) + 1)
+        if self.skip("how") and self.skip("deep"):
+            self.steps = tuple(_depth("==", number) for number in numbers)
+            return True
+        if self.skip("many"):
+            operations = self._union("or")
+            if operations is not None:
+                self.steps = tuple(
+                    Count(operations=operations, comparison="==", value=number) for number in numbers
+                )
+                return True
+        self.at = start
+        return False
+
     def _count(self) -> AnyPredicate | None:
         """`two or more skip connections`, `no pooling`, `conv3x3 >= 2`, `gcn followed by gat`."""
         comparison, value = self.quantity()
+        self.skip("layer", "operation")
         self.skip("of")
-        operations = self._union("or")
+        operations = self._union(*(() if self.choosing else ("or",)))
         if operations is None:
             return None
         follower = self._feeds(operations)
@@ -240,15 +302,26 @@ class _Reader(Walker):
         if self.skip("depth"):
             self.skip("of")
             compared = self.longest(SAID)
-            number = self.number() if compared else None
-            if compared is None or number is None:
+            number = self.number()
+            if number is None:
                 return self._split(True)
-            return _depth(cast("Comparison", compared[0]), number)
-        if self.skip("deep", "depth", "shallow"):
+            return _depth(cast("Comparison", compared[0]) if compared else "==", number)
+        if self.skip("deep", "shallow"):
             return self._split(self.words[self.at - 1] == "deep")
         comparison, number = self.quantity()
-        self.skip("operation", "layer")
-        return _depth(comparison, number) if self.skip("deep") else None
+        return _depth(comparison, number) if self._deep((comparison, number) != (">=", 1)) else None
+
+    def _deep(self, counted: bool) -> bool:
+        """Whether a number is one of depth: `3 operations deep`, `3 layers in depth`, `3 layers`."""
+        layers = self.skip("layer")
+        if not layers:
+            self.skip("operation")
+        if self.skip("deep") or (self.skip("in") and self.skip("depth")):
+            return True
+        if not layers or not counted or self.words[self.at : self.at + 1] == ["of"]:
+            return False
+        self.notes.append("Layers are counted along the longest way from input to output, identities apart.")
+        return True
 
     def _split(self, deep: bool) -> AnyPredicate:
         self.notes.append(
@@ -258,21 +331,36 @@ class _Reader(Walker):
         return _depth(">=" if deep else "<", self.deep)
 
     def _bound(self) -> AnyPredicate | None:
-        """`under 1.5M parameters`, `params < 1M`, `at most 5 ms on raspi4`."""
+        """`under 1.5M parameters`, `params < 1M`, `between 1M and 2M weights`, `at most 5 ms on raspi4`."""
         self.skip("a", "an", "the")
         cost = self.longest(COST_WORDS)
         self.skip("is", "are", "of")
-        compared = self.longest(SAID)
-        amount = self.amount() if compared else None
-        if compared is None or amount is None or compared[0] == "==":
+        limits = self._limits()
+        if not limits:
             return None
-        value, scale, told = amount
+        told = limits[-1][1][2]
         cost = cost or self.longest(COST_WORDS)
         name = cost[0] if cost else told
         if name is None or (told is not None and told != name) or (name == "latency" and told is None):
             return None
         name = self._device() if name == "latency" else name
-        return None if name is None else _bound(name, compared[0], round(value * scale, 9))
+        if name is None:
+            return None
+        parts = [_bound(name, said, round(value * scale, 9)) for said, (value, scale, _) in limits]
+        return parts[0] if len(parts) == 1 else All(parts=tuple(parts))
+
+    def _limits(self) -> list[tuple[str, Amount]]:
+        """Comparisons with amounts: `under 1M`, `between 1M and 2M`."""
+        if self.skip("between"):
+            low = self.amount()
+            high = self.amount() if low and self.skip("and") else None
+            if low is None or high is None:
+                return []
+            bare = low[1] == UNITS[""][1]  # "between 1 and 2M" means 1M
+            return [(">=", (low[0], high[1] if bare else low[1], low[2])), ("<=", high)]
+        compared = self.longest(SAID)
+        amount = self.amount() if compared else None
+        return [] if compared is None or amount is None or compared[0] == "==" else [(compared[0], amount)]
 
     def _device(self) -> str | None:
         """The latency that is meant: the device that is named here, or the only one that is known."""
@@ -288,16 +376,13 @@ class _Reader(Walker):
     def _task(self) -> bool:
         """The name of a task's data set, or its beginning: `imagenet16` for ImageNet16-120."""
         exact = self.longest(self.tasks)
-        if exact is not None:
-            self.named.add(exact[0])
-            return True
-        word = self.words[self.at]
-        begun = {task for words, task in self.tasks.items() if words[0] == word}
-        if not begun:
-            return False
-        self.at += 1
-        self.named |= begun
-        return True
+        named = {exact[0]} if exact is not None else set[str]()
+        if not named:
+            word = self.words[self.at]
+            named = {task for words, task in self.tasks.items() if words[0] == word}
+            self.at += bool(named)
+        (self.left_out if self.excepting else self.named).update(named)
+        return bool(named)
 
 
 def _depth(comparison: Comparison, value: int) -> AnyPredicate:
@@ -306,39 +391,3 @@ def _depth(comparison: Comparison, value: int) -> AnyPredicate:
 
 def _bound(cost: str, comparison: str, value: float) -> AnyPredicate:
     return Bound.model_validate({"cost": cost, "comparison": comparison, "value": value})
-
-
-def _sorted(items: list[tuple[str, object]]) -> tuple[Predicate | None, Predicate | None, int]:
-    """Claim, condition and direction of what was recognised.
-
-    A condition begins at a word such as "where" or "with" that comes after something was claimed and, if
-    the question has a verb ("help"), after that. Bounds on costs are conditions.
-    """
-    verbs = [place for place, (kind, _) in enumerate(items) if kind == "verb"]
-    claims: list[tuple[str, object]] = []
-    conditions: list[tuple[str, object]] = []
-    inside, latest = False, claims
-    for place, (kind, value) in enumerate(items):
-        if kind == "if":
-            said = any(known == "claim" for known, _ in claims)
-            inside = inside or (said and (place > verbs[0] if verbs else value in ("where", "when", "if")))
-        elif kind != "verb":
-            if kind != "or":
-                latest = conditions if inside or kind == "bound" else claims
-            latest.append((kind, value))
-    direction = next((int(cast("int", value)) for kind, value in items if kind == "verb"), 1)
-    return _joined(claims), _joined(conditions), direction
-
-
-def _joined(items: list[tuple[str, object]]) -> AnyPredicate | None:
-    """Predicates joined by and, groups of them by or."""
-    groups: list[list[AnyPredicate]] = [[]]
-    for kind, value in items:
-        if kind == "or":
-            groups.append([])
-        else:
-            groups[-1].append(cast("AnyPredicate", value))
-    parts = [group[0] if len(group) == 1 else All(parts=tuple(group)) for group in groups if group]
-    if not parts:
-        return None
-    return parts[0] if len(parts) == 1 else AnyOf(parts=tuple(parts))

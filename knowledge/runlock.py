@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vitruvius.errors import RunBusyError
+from vitruvius.errors import RunBusyError, UserError
 
 
 class RunLock:
@@ -42,9 +42,16 @@ class RunLock:
         Raises:
             RunBusyError: Another holder has it; the message names its host and process. Or the folder cannot
                 be written: then the error of the system is its cause.
+            UserError: Its name is no UTF-8, which the search index and files with the name in it need.
         """
         if self.held:
             return
+        try:
+            str(self.folder).encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"The folder {str(self.folder)!a} has a name that is not UTF-8: choose another."
+            ) from None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)

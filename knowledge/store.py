@@ -30,6 +30,7 @@ from vitruvius.knowledge.predicate import predicate_from_json
 from vitruvius.knowledge.principle import Principle, PrincipleStatus
 from vitruvius.knowledge.run_folder import INDEX_FOLDER, index_url
 from vitruvius.knowledge.runlock import RunLock
+from vitruvius.knowledge.vocabulary import called
 
 if TYPE_CHECKING:
     from vitruvius.knowledge.answer import Answer
@@ -233,6 +234,8 @@ class Store:
             operations = predicate.operations_named()
             said = predicate.sentence()
             text = text if said == text else f"{text}\n{said}"
+            known_as = called(operations)  # a search for "attention" is to find `gat >= 2`
+            text = f"{text}\nabout {', '.join(known_as)}" if known_as else text
         except InvalidPredicateError as error:
             self.notes.append(f"Principle {principle.id} is found by its sentence only: {error}")
         metadata: dict[str, Any] = {

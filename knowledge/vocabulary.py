@@ -7,7 +7,7 @@ space of one's own needs no entry.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from vitruvius.generator.space import SearchSpace
@@ -17,10 +17,11 @@ CALLED: Mapping[str, str] = MappingProxyType(
         "skip": "skip, skip connection, skip connect, identity, identity connection, residual, "
         "residual connection, shortcut, shortcut connection, bypass",
         "none": "none, zero, zeroize, zeroise, missing edge, no connection, null operation",
-        "conv1x1": "conv1x1, 1x1 conv, 1x1 convolution, pointwise conv, pointwise convolution",
-        "conv3x3": "conv3x3, 3x3 conv, 3x3 convolution",
-        "avgpool3x3": "avgpool3x3, avg pool, average pool, avg pooling, average pooling, mean pooling",
-        "maxpool3x3": "maxpool3x3, max pool, max pooling",
+        "conv1x1": "conv1x1, 1x1 conv, 1x1 convolution, pointwise conv, pointwise convolution, 1x1",
+        "conv3x3": "conv3x3, 3x3 conv, 3x3 convolution, 3x3",
+        "avgpool3x3": "avgpool3x3, average pooling, average pool, avg pool, avg pooling, mean pooling, "
+        "3x3 average pooling, 3x3 average pool, 3x3 avg pool, 3x3 avg pooling, 3x3 pooling, 3x3 pool",
+        "maxpool3x3": "maxpool3x3, max pooling, max pool, 3x3 max pooling, 3x3 max pool",
         "sepconv3x3": "sepconv3x3, 3x3 sep conv, 3x3 separable conv, 3x3 separable convolution",
         "sepconv5x5": "sepconv5x5, 5x5 sep conv, 5x5 separable conv, 5x5 separable convolution",
         "dilconv3x3": "dilconv3x3, 3x3 dil conv, 3x3 dilated conv, 3x3 dilated convolution",
@@ -93,18 +94,36 @@ def _set(text: str) -> frozenset[str]:
 
 RAISES = _set("help improve better good best useful beneficial work pay raise increase higher boost gain")
 """Verbs and adjectives of "does it help?"; singular, as `tokens` gives them."""
-LOWERS = _set("hurt harm harmful bad worse worst lower reduce decrease damage damaging")
+LOWERS = _set("hurt harm harmful bad worse worst lower reduce decrease damage damaging avoid drop")
 """Those of "does it hurt?"."""
 CONDITION = _set("where when if given among for in with without within while having whose that")
 """Words that may begin a condition."""
+RIVAL = _set("than versu vs instead rather over against compared")
+"""Words before what something is compared with; singular, as `tokens` gives them."""
+CHOOSING = _set("which should prefer choose better worse")
+"""Words that make "A or B" a choice between the two."""
+DENYING = _set("no without avoid avoiding remove removing drop dropping lack lacking omit omitting")
+"""Words that deny what follows."""
+HAVING = _set("have having use using contain containing with any")
+"""Words that make "not" deny what follows."""
 SILENT = _set(
     "do does did is are wa were be been being the of to it there this these those which what how why can "
     "could should would will i you we my our your me us whether really usually generally general also then "
     "than architecture network net model cell operation op layer connection node use used using have ha "
     "score accuracy performance result effect impact influence about tell number count by from as on at and "
-    "or only a an any some more most much many so far know known neural input output"
+    "or only a an any some more most much many so far know known neural one data dataset set "
+    "task benchmark overall everywhere matter"
 )
 """Words that say nothing about an architecture."""
+
+
+def called(operations: Iterable[str]) -> list[str]:
+    """What people call these operations, the first two names of each that are not its own."""
+    return [
+        name
+        for operation in sorted(operations)
+        for name in [n for n in CALLED.get(operation, "").split(", ") if n and n != operation][:2]
+    ]
 
 
 def words_of(names: str) -> list[tuple[str, ...]]:
@@ -120,6 +139,8 @@ def tokens(text: str) -> list[str]:
     plain = re.sub(r"(?<=\d)\s*[x\u00d7*]\s*(?=\d)", "x", text.lower())
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", plain)
     plain = re.sub(r"(?<=\d)\+", " or more", plain)
+    plain = re.sub(r"\bcan(?:no|['\u2019])t\b", "can not", plain)
+    plain = re.sub(r"n['\u2019]t\b", " not", plain)
     found = re.findall(r"\d+x\d+|\d+(?:\.\d+)?[a-z]*|[^\W\d]\w*|<=|>=|==|!=|[<>=]", plain)
     return [singular(word) for word in found]
 

@@ -44,6 +44,11 @@ def decimal(value: float) -> str:
     return np.format_float_positional(value, trim="-")
 
 
+def printable(text: str) -> str:
+    """One line without control characters; joiners, which Persian and Hindi need, stay."""
+    return "".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in text)
+
+
 def listed(names: Sequence[str], word: str) -> str:
     """`a`, `a and b`, `a, b and c`."""
     *first, last = names

@@ -95,8 +95,9 @@ INPUTS: dict[str, Input] = {
         [],
     ),
     "effects": Input(
-        "list of single choices, clearest first: task, decision, choice, count, effect (mean quantile of "
-        "architectures that have it minus that of the others)",
+        "list of single choices, clearest first: task (or '6 of 8 tasks': on how many it points this way), "
+        "decision, choice, count, effect (mean quantile of architectures that have it minus that of the "
+        "others, uniform draws only, averaged over tasks)",
         [
             {
                 "task": "nasbench201/cifar10",
@@ -109,7 +110,8 @@ INPUTS: dict[str, Input] = {
         [],
     ),
     "counts": Input(
-        "list of operations: task, operation, effect (rank correlation of its number of uses with the score)",
+        "list of operations: task (as for effects), operation, effect (rank correlation of its number of "
+        "uses with the score)",
         [{"task": "nasbench201/cifar10", "operation": "conv3x3", "effect": 0.44}],
         [],
     ),

@@ -171,7 +171,15 @@ def find(name: str, folder: Path | None = None) -> Template:
         UnknownNameError: No such template; the message lists those that are known.
         TemplateError: The template has problems; the message names file, line and reason of each.
     """
-    template = load(locate(name, folder))
+    return sound(load(locate(name, folder)))
+
+
+def sound(template: Template) -> Template:
+    """The template, free of problems.
+
+    Raises:
+        TemplateError: It has problems; the message names file, line and reason of each.
+    """
     _refuse(check(template))
     return template
 
@@ -232,5 +240,6 @@ def _refuse(problems: list[Problem]) -> None:
 
 
 __all__ = [
-    "BUILT_IN", "Message", "Problem", "Template", "check", "find", "load", "locate", "names", "user_folder",
+    "BUILT_IN", "Message", "Problem", "Template", "check", "find", "load", "locate", "names", "sound",
+    "user_folder",
 ]  # fmt: skip

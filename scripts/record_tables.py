@@ -118,9 +118,21 @@ def shares(record: Record) -> list[list[str]]:
     return rows
 
 
+def figures(record: Record) -> list[list[str]]:
+    """Named figures of each row of each task, as many digits as they need."""
+    tasks: Record = record["results"]
+    names = list(next(iter(next(iter(tasks.values())).values())))
+    rows = [["task", "", *names]]
+    for task, found in tasks.items():
+        for row, told in found.items():
+            cells = [interval(told[name], 2 if 0 < told[name][0] < 1 else 0, 1.0) for name in names]
+            rows.append([task.split("/")[1], row, *cells])
+    return rows
+
+
 KINDS: dict[str, Callable[..., list[list[str]]]] = {
     "against": against, "regret": regret, "test": test, "average": average, "pairs": pairs, "reach": reach,
-    "shares": shares,
+    "shares": shares, "figures": figures,
 }  # fmt: skip
 
 

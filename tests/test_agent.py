@@ -14,6 +14,7 @@ from language_replies import item, reply
 
 from vitruvius.agents.asking import Limits
 from vitruvius.agents.language_reasoner import LanguageReasoner
+from vitruvius.agents.models import Chat
 from vitruvius.agents.reasoner import Brief, Reasoner, Reflection
 from vitruvius.agents.tools import SUBMIT, TOOLS
 from vitruvius.knowledge.principle import PrincipleStatus, principle_id
@@ -236,6 +237,14 @@ def test_the_road_is_found_out_once(tools: bool, probe: Any, road: str) -> None:
     assert sum("tools" in note for note in reflection.notes) == 1
     second = reasoner.reflect(example_brief())
     assert [call.template for call in second.calls] == [road] and not second.notes
+
+
+def test_a_model_too_small_to_be_probed_is_told_once() -> None:
+    model = ScriptedChatModel(replies=[reply(item("skip >= 2"))], tools=True)
+    reasoner = LanguageReasoner(Chat("vllm:tiny", lambda: model, small=True))
+    first = reasoner.reflect(example_brief())
+    assert "vllm:tiny is too small to call tools: it is asked with fixed prompts." in first.notes
+    assert not any("too small" in note for note in reasoner.reflect(example_brief()).notes)
 
 
 def test_both_shows_what_statistics_found_and_adds_to_it() -> None:

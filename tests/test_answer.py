@@ -138,12 +138,36 @@ def test_which_operations_help_is_answered_for_each(store: Store) -> None:
     assert told(store, "which operations help on cifar100?").singles[-1][0].text() == "skip >= 1"
 
 
+def test_what_hurts_most_comes_first_where_that_is_asked(store: Store) -> None:
+    assert told(store, "which operations hurt on cifar100?").singles[0][0].text() == "skip >= 1"
+
+
+def test_rivals_are_held_against_each_other(store: Store) -> None:
+    found = told(store, "is skip better than conv3x3 on cifar10?")
+    (answer,) = found.tasks
+    observed = answer.place.observations
+    population = Population(SPACE, observed.choices, observed.costs)
+    skips, convs = population.count(["skip"]) > 0, population.count(["conv3x3"]) > 0
+    assert (answer.tried, answer.compared) == ((skips & ~convs).sum(), (skips ^ convs).sum())
+    assert found.joined is not None
+    expected = observed.quantiles[skips & ~convs].mean() - observed.quantiles[convs & ~skips].mean()
+    assert found.joined.estimate == pytest.approx(expected, abs=1e-5)
+
+
+def test_how_many_gives_each_number_in_order(store: Store) -> None:
+    text = str(store.ask("how many skips are best on cifar10?"))
+    assert "understood as: how many are best? Each number by itself:" in text
+    assert text.index("skip == 0") < text.index("skip == 1") < text.index("skip == 2")
+
+
 def test_what_was_not_understood_is_said(store: Store) -> None:
     text = str(store.ask("do frobnicated skips help through the conection?"))
     assert "understood as: skip >= 1: does it help?" in text
+    assert text.startswith("not recognised")  # before anybody takes it for an answer to all that was asked
     assert "not recognised: frobnicated, through, conection (did you mean connection?)" in text
     odd = str(store.ask("does it help to have no operations?")).splitlines()
     assert "not recognised: no" in odd  # and not: did you mean no?
+    assert "not recognised: parameter" in str(store.ask("does parameter help?")).splitlines()
     assert "has no operation called gat" in str(store.ask("does gat help?"))
 
 
@@ -191,5 +215,6 @@ def test_the_command_says_the_same(ledger: Ledger, store: Store, monkeypatch: py
 def test_an_interval_below_use_is_no(store: Store) -> None:
     tiny = Effect(0.01, -0.02, 0.04, 500, 500)
     assert verdict(tiny) == "no, not to speak of"
+    assert verdict(Effect(-0.15, -0.31, 0.01, 50, 50)) == "no; whether it hurts cannot be told"
     assert verdict(Effect(0.02, 0.01, 0.2, 500, 500)) == "yes, but hardly"
     assert verdict(None).startswith("cannot be told")

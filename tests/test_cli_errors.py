@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from vitruvius import cli
+from vitruvius.cli.run import find_settings
 from vitruvius.cli.show import print_summary
 from vitruvius.config import Settings, build_session, dump_settings, load_settings
 from vitruvius.errors import SettingsError
@@ -125,6 +126,20 @@ def test_commands_to_go_on_with_can_be_copied(capsys: pytest.CaptureFixture[str]
 def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"cannot be read .*give the path of a TOML file"):
         load_settings(tmp_path, {})
+
+
+def test_a_run_folder_brings_its_settings_before_options_are_judged(tmp_path: Path) -> None:
+    settings = load_settings(None, {"evaluator": "train", "task": "nasbench201/digits"})
+    (tmp_path / "settings.toml").write_text(dump_settings(settings))
+    found, where = find_settings(None, tmp_path, {"device": "cpu"})  # has no effect on a table, the default
+    assert (found.evaluator, found.train.device, where) == ("train", "cpu", tmp_path)
+
+
+def test_a_table_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "tables", "show", "nowhere.parquet") == 1
+    assert "There is no file or folder 'nowhere.parquet'" in capsys.readouterr().err
 
 
 def test_options_are_a_table(tmp_path: Path) -> None:

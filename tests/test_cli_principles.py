@@ -51,7 +51,7 @@ EVIDENCE = Evidence(
 )
 CALL = {
     "model": "openai:m", "template": "principles", "template_hash": "abcdef", "tokens_in": 900,
-    "tokens_out": 80, "seconds": 2.5, "outcome": "ok", "reply": "the whole reply", "cost": 0.01,
+    "tokens_out": 80, "seconds": 2.5, "outcome": "ok", "reply": "the whole\x1b[2J reply", "cost": 0.01,
 }  # fmt: skip
 HELPS = make("Two [bold]convolutions[/bold] help.", "conv3x3", PrincipleStatus.SUPPORTED, evidence=EVIDENCE)
 HURTS = make("Pooling lowers the score.", "avgpool3x3")
@@ -91,12 +91,27 @@ def data(*arguments: str | Path) -> list[dict[str, Any]]:
 def test_list_says_in_two_lines_what_the_evidence_says(run: Path) -> None:
     first, second, *_, last, hint = output("list").splitlines()
     assert first.split()[:2] == [HELPS.id, "supported"]
-    assert first.endswith("Two [bold]convolutions[/bold] help.")
+    assert first.endswith("Two [bold]convolutions[/bold] help. (conv3x3 >= 2: higher)")
     assert second.strip() == "cifar10: +0.21 [+0.05, +0.37]; 7 for, 2 against"
     assert last == "2 of 2 principles."
     assert "principles show ID" in hint
     assert len(output("list").splitlines()) == 2 * 2 + 2
     assert "1 of 2 principles" in output("list", "--limit", "1")
+
+
+def test_free_words_come_with_what_is_measured_of_them(run: Path) -> None:
+    derived = dataclasses.replace(
+        HURTS.proposal, sentence="A cell that has at least 2 avgpool3x3 operations."
+    )
+    assert dataclasses.replace(HURTS, proposal=derived).told == derived.sentence
+    said = call("list", "--run", run).stdout
+    assert "Two [bold]convolutions[/bold] help. (conv3x3 >= 2: higher)" in said
+    assert "Pooling lowers the score. (avgpool3x3 >= 2: higher)" in said  # the sentence says the opposite
+
+
+def test_no_escape_sequence_reaches_the_terminal() -> None:
+    hostile = make("Skips\x1b]0;owned\x07 help\x1b[2J.\nsupported\u202e", "skip")
+    assert hostile.sentence == "Skips ]0;owned  help [2J. supported "
 
 
 def test_effects_stand_beside_the_task_that_was_asked_about(run: Path) -> None:
@@ -163,14 +178,14 @@ def test_show(run: Path) -> None:
         "principles, hash abcdef",
         "openai:m, call 1: ok",
         "900 tokens in, 80 out, 2.5 s, 0.0100 US dollars",
-        "the whole reply",
+        "the whole [2J reply",
     ):
         assert expected in text
     history = text[text.index("  history") :].splitlines()[1:]
     assert [line.split()[2] for line in history] == ["proposed", "supported"]
     shown = json.loads(output("show", HELPS.id, "--json"))
     assert [step["n_for"] for step in shown["history"]] == [0, 7]
-    assert shown["call"]["reply"] == "the whole reply"
+    assert shown["call"]["reply"] == "the whole\x1b[2J reply"
     error = call("show", HELPS.id[:-1] + "_").exception
     assert isinstance(error, UnknownNameError) and HELPS.id in str(error)
 

@@ -68,15 +68,6 @@ def test_cache_is_used_mended_and_optional(
     shutil.rmtree(elsewhere.parent)
 
 
-def test_cache_folder_respects_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    monkeypatch.delenv("VITRUVIUS_CACHE")
-    assert embedded.cache_folder() == Path("/somewhere/vitruvius")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/ada")
-    assert embedded.cache_folder() == Path("/home/ada/.cache/vitruvius")
-
-
 @pytest.mark.parametrize(
     "content", [pickle.dumps({0: print}), pickle.dumps({0: {"valid_perf": 1.0}}), b"\x80\x04.", b"", b"text"]
 )

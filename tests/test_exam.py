@@ -199,6 +199,7 @@ def test_on_the_command_line() -> None:
     told = CliRunner().invoke(app, ["doctor", "--reasoner", "statistics", "--trials", "1"])
     assert told.exit_code == 0, told.output
     assert "best 1 % kept" in told.stdout and "by chance" in told.stdout
+    assert "no interval from 1 trial: --trials 3 or more gives one" in told.stdout
     plain = CliRunner().invoke(app, ["doctor", "--reasoner", "statistics", "--trials", "1", "--json"])
     assert json.loads(plain.stdout)["reasoner"] == "statistics"
     wrong = CliRunner().invoke(app, ["doctor", "--reasoner", "oracle"])

@@ -147,11 +147,24 @@ def test_exhibits_point_the_right_way() -> None:
     assert len(pairs) == 6
     assert all(p["gap"] > 0.1 and 1 <= len(p["changed"]) <= 2 for p in pairs)
     assert all(p["better"]["quantile"] - p["worse"]["quantile"] == pytest.approx(p["gap"]) for p in pairs)
-    counts = {c["operation"]: c["effect"] for c in ex.operation_counts(one, 5)}
+    counts = {c["operation"]: c["effect"] for c in ex.operation_counts([one], 5)}
     assert max(counts, key=lambda name: counts[name]) == "skip"  # the made-up scores count these
-    first = ex.effects(one, 5)[0]
+    first = ex.effects([one], 5)[0]
     assert first["choice"] == "skip" and first["effect"] > 0
     assert ex.top(one, 1)[0]["quantile"] > 0.95 > 0.1 > ex.poor(one, 3)[0]["quantile"]
+
+
+def test_effects_are_joined_over_tasks_and_come_from_uniform_draws() -> None:
+    one = example_brief(n=400).observations[0].visible()
+    other = replace(example_brief(n=400, seed=1).observations[0].visible(), task="nasbench201/other")
+    alone, first = ex.effects([one], 99), ex.effects([one, other], 5)[0]
+    mine = next(e for e in alone if (e["decision"], e["choice"]) == (first["decision"], first["choice"]))
+    assert (mine["task"], first["task"]) == (one.task, "2 of 2 tasks")
+    assert first["count"] > mine["count"]
+    searched = replace(one, task="nasbench201/searched", scores=-one.scores, uniform=np.zeros(len(one), bool))
+    assert ex.effects([one, searched], 99) == alone
+    assert ex.operation_counts([one, searched], 5) == ex.operation_counts([one], 5)
+    assert ex.effects([searched], 5)  # better than nothing, where nothing was drawn uniformly
 
 
 @pytest.mark.parametrize("name", ["nasbench201", "nasbench-graph"])

@@ -176,7 +176,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, text: str, told: str) -> None
     path.write_text(text)
     with pytest.raises(TableError, match=told):
         read_latencies(path)
-    with pytest.raises(TableError, match="There is no latency file"):
+    with pytest.raises(TableError, match="There is no file"):
         read_latencies(tmp_path / "other.csv")
 
 

@@ -269,14 +269,6 @@ def test_init_chat_model_is_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
         chat_model("anthropic:claude")
 
 
-def test_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VITRUVIUS_CACHE", str(tmp_path))
-    assert smollm2.cache_folder() == tmp_path
-    monkeypatch.delenv("VITRUVIUS_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert smollm2.cache_folder() == tmp_path / "vitruvius"
-
-
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(smollm2, "weights", lambda: tmp_path / "file")

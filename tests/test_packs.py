@@ -22,7 +22,7 @@ from vitruvius.knowledge.imports import import_pack, place_pack, priors
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.measured import measured
 from vitruvius.knowledge.packs import Pack, export_pack, read_pack
-from vitruvius.knowledge.principle import Effect, Principle, PrincipleStatus, principle_id
+from vitruvius.knowledge.principle import Effect, Origin, Principle, PrincipleStatus, principle_id
 from vitruvius.knowledge.transfer import FAILED, FEW, HELD, OTHER, SAME, fate, transfer
 
 ELSEWHERE = "nasbench201/ImageNet16-120"
@@ -127,6 +127,20 @@ def test_a_pack_of_a_stranger_is_checked(
     rehashed(tmp_path / "pack.json", change)
     with pytest.raises(PackError, match=message):
         read_pack(tmp_path / "pack.json")
+
+
+def test_what_is_imported_no_longer_speaks_of_its_task(origin: Ledger, here: Ledger, tmp_path: Path) -> None:
+    said = "An architecture that has 1 or more skips scores higher on nasbench201/cifar10."
+    proposal = replace(claim("skip >= 1").proposal, sentence=said, task="nasbench201/cifar10")
+    labels = frozenset({("nasbench201", "cifar10")})
+    there = Principle(principle_id(proposal), proposal, Origin("statistics", labels=labels))
+    origin.add_principle(there, session="s")
+    import_pack(here, "s", export_pack(origin, [there], tmp_path / "one.json", name="one"))
+    (taken,) = here.principles(session="s")
+    assert (taken.proposal.task, taken.sentence) == (
+        "any",
+        f"{said.removesuffix(' on nasbench201/cifar10.')}.",
+    )
 
 
 def test_what_is_imported_starts_as_proposed_with_its_evidence_as_a_prior(here: Ledger, pack: Pack) -> None:

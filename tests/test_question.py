@@ -48,6 +48,28 @@ def asked(question: str, space: str = "nasbench201") -> Reading:
         ("params < 1.0M and skip >= 1", "params < 1M and skip >= 1", 1),
         ("conv3x3 >= 2 where params < 1M", "conv3x3 >= 2, where params < 1M", 1),
         ("op(0->3) = skip", "op(0->3) = skip", 1),
+        ("are networks with fewer than 3 operations in depth bad", "depth < 3", -1),
+        ("do more than three layers help", "depth > 3", 1),
+        ("do two layers of conv3x3 help", "conv3x3 >= 2", 1),
+        ("is depth 2 good", "depth == 2", 1),
+        ("are cells between 0.3M and 1M parameters better", "params >= 0.3M and params <= 1M", 1),
+        ("skips with params between 1 and 2M", "skip >= 1, where params >= 1M and params <= 2M", 1),
+        ("do cells that don't have pooling score higher", "avgpool3x3 == 0", 1),
+        ("does removing skip connections hurt", "skip == 0", -1),
+        ("should I avoid pooling?", "avgpool3x3 == 0", 1),
+        ("does pooling hurt on any data set?", "avgpool3x3 >= 1", -1),
+        ("is conv3x3 better than conv1x1?", "conv3x3 >= 1 rather than conv1x1 >= 1", 1),
+        ("which is worse, skip or pooling?", "skip >= 1 rather than avgpool3x3 >= 1", -1),
+        ("does skip help more than none under 1M weights", "skip >= 1 rather than none >= 1, where params < 1M", 1),
+        ("conv1x1 instead of conv3x3", "conv1x1 >= 1 rather than conv3x3 >= 1", 1),
+        ("does skip help compared with pooling", "skip >= 1 rather than avgpool3x3 >= 1", 1),
+        ("are two skips better than one skip", "skip >= 2 rather than skip == 1", 1),
+        ("is one skip better than two skips", "skip == 1 rather than skip >= 2", 1),
+        ("is op(0->3) = skip good under 1M params?", "op(0->3) = skip, where params < 1M", 1),
+        ("does path(skip) help where count(conv1x1|conv3x3) >= 3", "path(skip), where count(conv1x1|conv3x3) >= 3", 1),
+        ("does a 3 x 3 followed by a 1x1 help", "conv3x3 feeds conv1x1", 1),
+        ("does 3x3 average pooling hurt", "avgpool3x3 >= 1", -1),
+        ("are deep cells better than shallow ones", "depth >= 3 rather than depth < 3", 1),
     ],
 )  # fmt: skip
 def test_reading(question: str, understood: str, direction: int) -> None:
@@ -64,10 +86,37 @@ def test_tasks_are_named_by_their_data_set_or_its_beginning() -> None:
     assert asked("do skips help").tasks == frozenset()
 
 
+def test_decisions_are_known_by_their_names() -> None:
+    assert (
+        asked("is op1 = gat better than op1=gcn?", "nasbench-graph").text()
+        == "op1 = gat rather than op1 = gcn"
+    )
+
+
+def test_a_task_that_is_excepted_is_left_out() -> None:
+    assert asked("do skips help everywhere except cifar10").tasks == {TASKS[0], TASKS[1]}
+
+
+def test_of_two_rivals_exactly_one_is_compared() -> None:
+    found = asked("is conv3x3 better than conv1x1 with skip?")
+    assert found.where == Predicate.parse("skip >= 1")
+    assert found.within == Predicate.parse(
+        "skip >= 1 and ((conv3x3 >= 1 and not (conv1x1 >= 1)) or (conv1x1 >= 1 and not (conv3x3 >= 1)))"
+    )
+
+
+def test_how_many_and_how_deep_look_at_each_number() -> None:
+    found = asked("how many skips are best under 1M parameters?")
+    assert [step.text() for step in found.steps] == [f"skip == {number}" for number in range(7)]
+    assert (found.claim, found.where) == (None, Predicate.parse("params < 1M"))
+    assert asked("how deep should a cell be?").steps[2] == Predicate.parse("depth == 2")
+
+
 def test_what_is_not_recognised_is_told() -> None:
     found = asked("do frobnicated skips help the flux?")
     assert found.text() == "skip >= 1"
     assert found.unknown == ("frobnicated", "flux")
+    assert asked("is it good to have a skip at the input").unknown == ("input",)
     assert asked("which operations help?").claim is None
     mistaken = asked("do skipps help under 1M parameters")  # the bound is not what was asked about
     assert (mistaken.claim, mistaken.unknown) == (None, ("skipp",))
@@ -158,6 +207,12 @@ PIECES = st.one_of(
             "only",
             "exactly",
             "than",
+            "between",
+            "how many",
+            "which",
+            "not",
+            "except",
+            "layers",
             "(",
             ")",
             "?",
@@ -176,7 +231,7 @@ def test_whatever_is_asked_gives_predicates_that_can_be_evaluated(pieces: list[s
     found = read(" ".join(pieces), space, costs=COSTS, tasks=TASKS)
     costs = {cost: np.ones(20) for cost in COSTS}
     population = Population(space, space.sample(20, np.random.default_rng(0)), costs)
-    for part in (found.claim, found.where):
+    for part in (found.claim, found.where, found.rival, found.within):
         if part is not None:
             assert part.check(space, COSTS).holds(population).shape == (20,)
             assert Predicate.parse(part.text()) == part

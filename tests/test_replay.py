@@ -17,7 +17,7 @@ from vitruvius.agents.language_reasoner import LanguageReasoner
 from vitruvius.agents.options import Options
 from vitruvius.agents.statistics import StatisticsReasoner
 from vitruvius.cli.prompts import app
-from vitruvius.errors import SettingsError, UserError
+from vitruvius.errors import SettingsError, TemplateError, UserError
 from vitruvius.knowledge.principle import principle_id
 from vitruvius.knowledge.run_folder import open_ledger
 from vitruvius.prompts import library
@@ -197,6 +197,15 @@ def test_two_templates_with_one_model(run: Path, tmp_path: Path, scripted: list[
     assert f"principles {library.find('principles').hash}" in result.output
     assert f"principles {library.load(mine).hash}" in result.output
     assert "nasbench-graph/cora" in result.output and "judge the principles" in result.output
+
+
+def test_a_broken_template_is_refused_before_any_model_is_asked(
+    run: Path, tmp_path: Path, scripted: list[str]
+) -> None:
+    mine = tmp_path / "principles.md"
+    mine.write_text(library.find("principles").text + "{{ nope }}")
+    error = compare("principles", str(mine), "--on", str(run), "--reasoner", "script:x").exception
+    assert isinstance(error, TemplateError) and str(error).startswith(f"{mine}, line") and not scripted
 
 
 def test_two_models_and_as_data(run: Path, scripted: list[str]) -> None:

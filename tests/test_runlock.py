@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vitruvius.errors import RunBusyError
+from vitruvius.errors import RunBusyError, UserError
 from vitruvius.knowledge.runlock import RunLock
 
 HOLD = """
@@ -105,3 +105,9 @@ def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(RunBusyError, match="cannot be locked"):
         RunLock(tmp_path / "run").acquire()
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """Else a run would end in the search index, whose library cannot write there."""
+    with pytest.raises(UserError, match=r"caf\\udce9.* not UTF-8"):
+        RunLock(tmp_path / os.fsdecode(b"caf\xe9")).acquire()

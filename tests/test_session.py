@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from vitruvius.agents.reasoner import Brief, ModelCall, Reflection
 from vitruvius.agents.session import Session
 from vitruvius.errors import (
     BudgetError,
+    LedgerError,
     ModelError,
     RunBusyError,
     SettingsError,
@@ -229,6 +231,29 @@ def test_a_failed_evaluation_is_remembered_and_not_counted() -> None:
         ]
 
 
+def test_what_was_told_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = Task("nasbench-graph", evaluator=Manual())
+    with Session(task, "run", **SMALL) as session:
+        first, second, third, *_ = session.ask(5)
+        for _ in range(2):
+            session.tell(first, 0.5)
+        with pytest.raises(UserError, match=r"told before, as 0\.5, and now as 0\.6"):
+            session.tell(first, 0.6)
+        session.tell(second, None)
+        with pytest.raises(UserError, match=r"told before, as failed, and now as 0\.6"):
+            session.tell(second, 0.6)
+        with pytest.raises(UserError, match="no architecture: tell those that ask returned"):
+            session.tell(second.key, 0.6)  # pyright: ignore[reportArgumentType]
+        assert [m.score for m in session.curve()] == [0.5]
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir("elsewhere")
+        session.store.sync()
+        assert not list(Path.cwd().iterdir()), "a run stays where it was opened"
+    with pytest.raises(LedgerError, match="was closed: open it again"):
+        session.tell(third, 0.5)
+
+
 def test_smaller_is_better(tmp_path: Path) -> None:
     task = Task("nasbench-graph", evaluator=Manual(metric="loss", maximize=False))
     with Session(task, **SMALL) as session:
@@ -280,12 +305,16 @@ def test_a_model_that_never_answered_stops_the_run_and_is_asked_again(cora: Task
 def test_statistics_stand_in_for_a_model_that_fails_later(cora: Task, tmp_path: Path) -> None:
     source = cora.sibling("citeseer")
     settings: dict[str, Any] = {**SMALL, "source_size": 200}
-    with Session(cora, tmp_path / "run", sources=[source], reasoner=Mute(1), **settings) as session:
+    lines: list[str] = []
+    with Session(
+        cora, tmp_path / "run", sources=[source], reasoner=Mute(1), progress=lines.append, **settings
+    ) as session:
         session.run(30)
         warnings = [event.data["text"] for event in session.ledger.events("session", "warning")]
         origins = {p.origin.reasoner for p in session.ledger.principles(session="session")}
     assert warnings == ["mute could not be used in a reflection, statistics stood in: mute: not reached."]
     assert origins == {"statistics"}
+    assert {line.split()[0] for line in lines if re.search(r" proposed [1-9]", line)} == {"statistics"}
 
 
 def test_a_mistyped_reasoner_leaves_no_session_behind(cora: Task, tmp_path: Path) -> None:

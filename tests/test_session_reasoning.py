@@ -42,7 +42,7 @@ def cora() -> Task:
 @pytest.fixture(autouse=True)
 def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VITRUVIUS_PROMPTS", str(tmp_path / "none"))
-    monkeypatch.setattr("vitruvius.agents.smollm2.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("vitruvius.generator.files.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr("vitruvius.agents.asking.BACKOFF", 0.01)
 
 

@@ -64,6 +64,11 @@ class TestSearch:
             assert all(best.similarity > match.similarity for match in rest)
             assert best.similarity <= 1.0
 
+    def test_operations_are_found_by_what_people_call_them(self, ledger: Ledger, store: Store) -> None:
+        wanted = principle("gat", space="nasbench-graph")
+        add(ledger, *(principle(name, space="nasbench-graph") for name in ("gcn", "fc", "graph")), wanted)
+        assert store.search("attention", limit=1)[0].principle == wanted
+
     def test_its_own_sentence_is_nearest(self, ledger: Ledger, store: Store) -> None:
         kept = principle("skip", sentence="Short ways from input to output help.")
         add(ledger, kept, principle("conv3x3"))

@@ -10,7 +10,6 @@ import hashlib
 import importlib.metadata
 import io
 import logging
-import os
 import tempfile
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 from vitruvius.errors import TableError
 from vitruvius.generator.evaluation.columns import Column, column_names, write_columns
 from vitruvius.generator.evaluation.restricted import PlainReader, Refused
+from vitruvius.generator.files import cache_folder
 from vitruvius.generator.spaces.nasbench_graph import OPERATIONS
 
 PACKAGE = "nas-bench-graph"
@@ -30,15 +30,6 @@ _LINKS = dict(enumerate(("0000", "0001", "0011", "0012", "0013", "0111", "0112",
 """Input strings by the leading digit of the benchmark's hash."""
 _FIELDS = {"valid": "valid_perf", "test": "perf", "latency": "latency", "params": "para"}
 _LOG = logging.getLogger(__name__)
-
-
-def cache_folder() -> Path:
-    """Where files that can be made again are kept: $VITRUVIUS_CACHE, or vitruvius in the user's cache."""
-    own = os.environ.get("VITRUVIUS_CACHE")
-    if own:
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "vitruvius"
 
 
 def packaged_file(dataset: str) -> Path | None:

@@ -76,7 +76,7 @@ def write_latencies(path: Path, keys: Sequence[str], milliseconds: NDArray[np.fl
 def _read(path: Path) -> tuple[list[str], Mapping[str, Column]]:
     """The keys, and all columns by name."""
     if not path.is_file():
-        raise TableError(f"There is no latency file {str(path)!r}: give a CSV or Parquet file.")
+        raise TableError(f"There is no file {str(path)!r}: give a CSV or Parquet file.")
     parquet = path.suffix == ".parquet"
     columns = read_columns(path, column_names(path)) if parquet else read_csv(path, KEYS)
     if isinstance(columns.get(MILLISECONDS), list):

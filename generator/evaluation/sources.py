@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from vitruvius.errors import DataError, MissingPartError, UserError, unknown_name
 from vitruvius.generator.evaluation.archives import IMAGENET16, find_archive, read_archive, read_archive_test
-from vitruvius.generator.evaluation.embedded import cache_folder
 from vitruvius.generator.evaluation.pictures import (
     read_folder,
     read_folder_test,
     read_parquet,
     read_parquet_test,
 )
+from vitruvius.generator.files import cache_folder
 
 EMBEDDED = ("digits", "mnist")
 """Data sets that come with an installed package."""

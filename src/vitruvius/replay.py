@@ -177,7 +177,7 @@ def replay(record: Recorded, reasoner: Reasoner, label: str, *, repeat: int = 1)
         origin = Origin(reasoner.name)
         new = [Principle(principle_id(p), p, origin) for p in reflection.proposals[: record.brief.limit]]
         judged = assess([(principle, record.born) for principle in new], record.observations)
-        found.principles += [(principle.sentence, principle.status) for principle in judged]
+        found.principles += [(principle.told, principle.status) for principle in judged]
         found.refused += reflection.refused
         found.notes += [note for note in reflection.notes if note not in found.notes]
         found.add(reflection.calls)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vitruvius.figures import code_map, code_usage, curves, interval, staircase
 from vitruvius.findings import Summary
+from vitruvius.generator.files import write_whole
 from vitruvius.knowledge.principle import Effect
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def write_report(run: str | Path, out: Path | None = None, *, reveal_test: bool 
     test = test_metric(Path(run), summary) if reveal_test else None
     target = out if out is not None else Path(run) / FILE
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(render(summary, test, code_portrait(summary)), encoding="utf-8")
+    write_whole(target, render(summary, test, code_portrait(summary)))
     return target
 
 

@@ -271,7 +271,7 @@ def _winner(evaluation: int, learned: Learned, supported: Sequence[Principle]) -
     else:
         drawing = architecture.space.draw(architecture)
         costs = known_costs(learned)
-        satisfied = tuple(p.sentence for p in supported if _agrees(p, architecture, costs))
+        satisfied = tuple(p.told for p in supported if _agrees(p, architecture, costs))
     return Winner(
         key=m.key,
         id=m.id,
@@ -308,7 +308,7 @@ def _principle_lines(principles: Sequence[Principle]) -> tuple[PrincipleLine, ..
     return tuple(
         PrincipleLine(
             id=p.id,
-            sentence=p.sentence,
+            sentence=p.told,
             scope=p.proposal.task if p.proposal.task != "any" else p.proposal.space,
             direction=p.proposal.direction,
             status=p.status.value,

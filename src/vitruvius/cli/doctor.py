@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +65,7 @@ def _examine(spec: str, trials: int | None, templates: Path | None, as_json: boo
     count = trials or TRIALS
     if reasoner.uses_templates and getattr(reasoner, "price", None) != FREE:
         most = min(count * Limits().money, Allowance().money)
-        say(f"{count} reflections of {reasoner.name}, at most ${most:.2f} in all")
+        say(f"{count} reflection{'s' * (count != 1)} of {reasoner.name}, at most ${most:.2f} in all")
     try:
         report = take_exam(reasoner, trials=count, say=say)
     finally:
@@ -76,7 +77,7 @@ def _examine(spec: str, trials: int | None, templates: Path | None, as_json: boo
 
 
 def _print_report(report: Report) -> None:
-    from vitruvius.exam import EVALUATIONS
+    from vitruvius.exam import EVALUATIONS, FEWEST
 
     count = len(report.trials)
     tasks = ", ".join(dict.fromkeys(trial.task for trial in report.trials))
@@ -97,7 +98,10 @@ def _print_report(report: Report) -> None:
     typer.echo(f"{'best 1 % kept':17}" + "".join(f"{value:15.3f}" for value in areas))
     typer.echo(f"{f'regret at {EVALUATIONS}':17}" + "".join(f"{value:15.4f}" for value in regrets))
     mean, low, high = report.gain
-    typer.echo(f"better than statistics by {mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}")
+    interval = f"95 % interval {low:+.4f} to {high:+.4f}"
+    if not math.isfinite(low):
+        interval = f"no interval from {count} trial{'s' * (count != 1)}: --trials {FEWEST} or more gives one"
+    typer.echo(f"better than statistics by {mean:+.4f}, {interval}")
     cost = "not known" if report.cost is None else f"${report.cost:.4f}"
     tokens = f"{report.tokens[0]:,} tokens in, {report.tokens[1]:,} out"
     typer.echo(f"spent            {report.seconds:.0f} s, {tokens}, {cost}")

@@ -28,6 +28,11 @@ def say(text: str = "", style: str | None = None) -> None:
     Console(highlight=False, soft_wrap=True).print(text, style=style, markup=False)
 
 
+def principles(count: int) -> str:
+    """`1 principle`, `3 principles`."""
+    return f"{count} principle{'s' * (count != 1)}"
+
+
 def print_json(data: object) -> None:
     """Print plain data."""
     typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
@@ -55,7 +60,7 @@ def print_brief(principle: Principle, target: str | None, similarity: float | No
     """A principle in two lines: what it says, and what the evidence says."""
     status = principle.status.value
     found = "" if similarity is None else f"{similarity:.2f}  "
-    say(f"{found}{principle.id}  {status:<10}  {principle.sentence}", STYLES.get(status))
+    say(f"{found}{principle.id}  {status:<10}  {principle.told}", STYLES.get(status))
     evidence = principle.evidence
     here = next((each for each in evidence.tasks if each.task == target), None)
     parts: list[str] = []
@@ -131,6 +136,8 @@ def print_origin(principle: Principle, prior: Prior | None = None) -> None:
 
 def print_call(call: dict[str, Any], number: int) -> None:
     """The model call behind a principle: template, model, cost, and the reply."""
+    from vitruvius.knowledge.wording import printable
+
     say(f"  template      {call.get('template', 'unknown')}, hash {call.get('template_hash', 'unknown')}")
     say(f"  model         {call.get('model', 'unknown')}, call {number}: {call.get('outcome', '')}")
     tokens = f"{call.get('tokens_in', 0)} tokens in, {call.get('tokens_out', 0)} out"
@@ -138,7 +145,7 @@ def print_call(call: dict[str, Any], number: int) -> None:
     say(f"  cost          {tokens}, {call.get('seconds', 0.0)} s{paid}")
     say("  reply")
     for line in str(call.get("reply", "")).splitlines():
-        say(f"    {line}")
+        say(f"    {printable(line)}")
 
 
 def print_fate(history: Sequence[tuple[float, str, PrincipleStatus, Evidence]]) -> None:

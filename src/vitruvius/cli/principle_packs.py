@@ -36,7 +36,7 @@ def export(
     with opened(run) as (folder, ledger):
         principles = Filters(space, task, wanted, about, min_support).select(ledger)
         pack = export_pack(ledger, principles, to, name=name or folder.resolve().name)
-    lines.say(f"{len(principles)} principles in {to} (pack {pack.name!r}, {pack.hash}).")
+    lines.say(f"{lines.principles(len(principles))} in {to} (pack {pack.name!r}, {pack.hash}).")
     lines.say(f"Learned or tested on: {_labels(pack.labels)}; no run on one of these can take them over.")
 
 
@@ -64,7 +64,9 @@ def import_(
             lines.say(f"`{again}` tests them with its next measurements.")
             return
     pack = place_pack(file, run)
-    lines.say(f"{len(pack.principles)} principles wait in {run}, learned on {_labels(pack.labels)}.")
+    many = lines.principles(len(pack.principles))
+    waits = "waits" if len(pack.principles) == 1 else "wait"
+    lines.say(f"{many} {waits} in {run}, learned on {_labels(pack.labels)}.")
     lines.say(f"`{again} --task SPACE/DATASET` takes them over and tests them.")
 
 
@@ -91,7 +93,7 @@ def _print_group(origin: str, group: list[Carried], target: str) -> None:
     counts = Counter(each.fate for each in group)
     told = ", ".join(f"{counts[fate]} {fate}" for fate in FATES if counts[fate])
     lines.say(f"{origin}")
-    lines.say(f"  {len(group)} principles, on {target}: {told}")
+    lines.say(f"  {lines.principles(len(group))}, on {target}: {told}")
     for each in group:
         before = None if each.prior is None else each.prior.evidence.joined
         said = "" if before is None else f"  before {lines.short_effect(before)}"

@@ -55,7 +55,7 @@ def list_principles(
         return
     for principle in shown:
         lines.print_brief(principle, target)
-    lines.say(f"{len(shown)} of {len(found)} principles." if found else "No principles.")
+    lines.say(f"{len(shown)} of {lines.principles(len(found))}." if found else "No principles.")
     if shown:
         lines.say("All about one of them: `vitruvius principles show ID`.")
 
@@ -134,7 +134,7 @@ def reindex(
         opened(run) as (folder, ledger),
         open_store(ledger, folder, embedder=chosen, url=url, rebuild=True) as store,
     ):
-        lines.say(f"{store.count()} principles indexed by {store.embedder.name} in {store.place}.")
+        lines.say(f"{lines.principles(store.count())} indexed by {store.embedder.name} in {store.place}.")
 
 
 app.command("ask")(principle_ask.ask)

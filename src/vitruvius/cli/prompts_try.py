@@ -98,6 +98,7 @@ def _contenders(
     first: str, second: str, record: Recorded, reasoner: str | None, folder: Path | None
 ) -> list[tuple[str, str, Template | None]]:
     """Label, model and template of both; the template is None where two models are compared."""
+    from vitruvius.prompts.library import sound
     from vitruvius.prompts.versions import version
     from vitruvius.replay import stands_for
 
@@ -110,7 +111,7 @@ def _contenders(
     if ":" not in model:
         raise UserError(f"{model} asks no template: name a language model with --reasoner.")
     runs = [record.run, *sorted(Path("runs").glob("*"))]
-    templates = [version(each, folder, runs) for each in (first, second)]
+    templates = [sound(version(each, folder, runs)) for each in (first, second)]
     name = stands_for(*templates)
     return [(f"{name} {found.hash}", model, Template(name, found.path, found.text)) for found in templates]
 

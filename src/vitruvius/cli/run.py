@@ -62,7 +62,7 @@ def run(
         "templates": templates, "ledger": ledger, "sources": _sources(source),
         **_pairs(setting or []),
     }  # fmt: skip
-    settings, place = _find(config, folder, overrides)
+    settings, place = find_settings(config, folder, overrides)
     started = time.monotonic()
 
     def progress(line: str) -> None:
@@ -103,14 +103,20 @@ def _pairs(texts: list[str]) -> dict[str, str]:
     return pairs
 
 
-def _find(config: Path | None, folder: Path | None, overrides: dict[str, Any]) -> tuple[Settings, Path]:
-    """Settings and run folder: a folder that exists brings its own settings."""
+def find_settings(
+    config: Path | None, folder: Path | None, overrides: dict[str, Any]
+) -> tuple[Settings, Path]:
+    """Settings and run folder: a folder that exists brings its own settings, which options then change."""
     from vitruvius.config import SETTINGS_FILE, load_settings
 
+    if config is None and folder is not None and (folder / SETTINGS_FILE).is_file():
+        return load_settings(folder / SETTINGS_FILE, overrides), folder
     settings = load_settings(config, overrides)
+    if folder is not None:
+        return settings, folder
     task = re.sub(r"[^\w.]+", "-", settings.task)
     mind = re.sub(r"[^\w.]+", "-", settings.options.reasoner)
-    where = folder or Path("runs") / f"{task}-{mind}-seed{settings.options.seed}"
+    where = Path("runs") / f"{task}-{mind}-seed{settings.options.seed}"
     if config is None and (where / SETTINGS_FILE).is_file():
         settings = load_settings(where / SETTINGS_FILE, overrides)
     return settings, where

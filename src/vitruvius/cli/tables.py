@@ -44,11 +44,13 @@ def show_table(
     """Data sets, rows, best scores and costs of a table (validation metrics only)."""
     import numpy as np
 
-    from vitruvius.errors import TableError
+    from vitruvius.errors import TableError, UserError
     from vitruvius.generator.evaluation.layouts import table_spaces
     from vitruvius.generator.evaluation.table import Table
     from vitruvius.generator.space import get_space
 
+    if file is not None and not file.exists():
+        raise UserError(f"There is no file or folder {str(file)!r}: give a table, or a folder of tables.")
     table, shown = Table(file), 0
     reasons: list[str] = []
     for name in table_spaces():

@@ -1,0 +1,43 @@
+"""Where files of ours are kept, and how they are written: complete or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vitruvius.errors import UserError
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made again: `VITRUVIUS_CACHE`, else the user's cache folder.
+
+    Raises:
+        UserError: The user has no home folder.
+    """
+    if named := os.environ.get("VITRUVIUS_CACHE"):
+        return Path(named).expanduser()
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "vitruvius"
+    except RuntimeError:
+        raise UserError(
+            "This user has no home folder: set VITRUVIUS_CACHE to a folder that can be written."
+        ) from None
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file in one step: where the disk is full or the process killed, what was there before stays.
+
+    What is no plain file, as /dev/stdout, is written to as it is; a link keeps pointing where it does.
+    """
+    data = content.encode(errors="replace") if isinstance(content, str) else content
+    place = path.resolve()
+    if place.exists() and not place.is_file():
+        path.write_bytes(data)
+        return
+    draft = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(data)
+        draft.replace(place)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,113 @@
+"""What was recognised in a question, sorted into claim, rival, condition and direction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+from vitruvius.errors import InvalidPredicateError, UnknownNameError
+from vitruvius.generator.space import SearchSpace
+from vitruvius.knowledge.predicate import All, AnyOf, AnyPredicate, Count, Not, Predicate
+
+Item = tuple[str, object]
+"""A kind ("claim", "bound", "verb", "if", "or", "rival") and what was recognised."""
+
+
+class Parts(NamedTuple):
+    """A question taken apart.
+
+    Attributes:
+        claim: What is asked about; None where nothing was recognised.
+        rival: What it is compared with ("better than ..."); None for all that lack it.
+        where: What all that are compared must have; None for no condition.
+        direction: +1 for "does it help", -1 for "does it hurt".
+    """
+
+    claim: AnyPredicate | None
+    rival: AnyPredicate | None
+    where: AnyPredicate | None
+    direction: int
+
+
+def sorted_parts(items: Sequence[Item]) -> Parts:
+    """Sort what was recognised, in the order in which it stands.
+
+    A condition begins at a word such as "where" or "with" that comes after something was claimed and, if
+    the question has a verb ("help"), after that. Bounds on costs are conditions. What stands behind "than"
+    or "instead of" is what the claim is compared with.
+    """
+    verbs = [place for place, (kind, _) in enumerate(items) if kind == "verb"]
+    claims, rivals, conditions = list[Item](), list[Item](), list[Item]()
+    inside, side, latest = False, claims, claims
+    for place, (kind, value) in enumerate(items):
+        if kind == "if":
+            said = any(known == "claim" for known, _ in claims)
+            inside = inside or (said and (place > verbs[0] if verbs else value in ("where", "when", "if")))
+        elif kind == "rival":
+            side = latest = rivals if claims and not inside else side
+        elif kind != "verb":
+            if kind != "or":
+                latest = conditions if inside or kind == "bound" else side
+            latest.append((kind, value))
+    direction = next((int(cast("int", value)) for kind, value in items if kind == "verb"), 1)
+    claim, rival = told_apart(joined(claims), joined(rivals))
+    return Parts(claim, rival, joined(conditions), direction)
+
+
+def joined(items: Sequence[Item]) -> AnyPredicate | None:
+    """Predicates joined by and, groups of them by or."""
+    groups: list[list[AnyPredicate]] = [[]]
+    for kind, value in items:
+        if kind == "or":
+            groups.append([])
+        else:
+            groups[-1].append(cast("AnyPredicate", value))
+    parts = [group[0] if len(group) == 1 else All(parts=tuple(group)) for group in groups if group]
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else AnyOf(parts=tuple(parts))
+
+
+def told_apart(
+    claim: AnyPredicate | None, rival: AnyPredicate | None
+) -> tuple[AnyPredicate | None, AnyPredicate | None]:
+    """Two numbers of the same operations as two groups: "2 skips better than 1" is `>= 2` against `== 1`."""
+    if not (isinstance(claim, Count) and isinstance(rival, Count)) or claim.operations != rival.operations:
+        return claim, rival
+    if (claim.comparison, rival.comparison) != (">=", ">=") or claim.value == rival.value:
+        return claim, rival
+    less, more = sorted((claim, rival), key=lambda one: one.value)
+    exact = less.model_copy(update={"comparison": "=="})
+    return (exact, more) if less is claim else (more, exact)
+
+
+def exactly_one(claim: Predicate, rival: Predicate) -> AnyOf:
+    """That one of two holds and the other does not."""
+    one, other = cast("AnyPredicate", claim), cast("AnyPredicate", rival)
+    sides = (All(parts=(one, Not(part=other))), All(parts=(other, Not(part=one))))
+    return AnyOf(parts=sides)
+
+
+def formal_pieces(question: str, space: SearchSpace) -> tuple[str, dict[str, AnyPredicate]]:
+    """Pieces of the predicate language inside a question, such as `op(0->3) = skip`.
+
+    Returns:
+        The question with a word in place of each piece, and what each of these words means.
+    """
+    names = "|".join(re.escape(decision.name) for decision in space.decisions)
+    piece = rf"(?:(?:op|path|count)\([^()]*\)|(?<![\w.])(?:{names}))(?:\s*[<>=!]=?\s*[\w.|-]+)?"
+    found: dict[str, AnyPredicate] = {}
+
+    def word(match: re.Match[str]) -> str:
+        try:
+            predicate = Predicate.parse(match[0]).check(space)
+        except (InvalidPredicateError, UnknownNameError):
+            return match[0]
+        found[f"piece{len(found)}"] = cast("AnyPredicate", predicate)
+        return f" piece{len(found) - 1} "
+
+    return re.sub(piece, word, question), found
+
+
+__all__ = ["Item", "Parts", "exactly_one", "formal_pieces", "sorted_parts"]
