@@ -201,6 +201,8 @@ class Session:
         if counted < self.options.initial:
             batch = first_batch(self.journal, self.options, self.aims, prior, number, size)
         else:
+            with self._timed("training or loading the code model"):
+                _ = self.engine.model
             self._learn(number, evaluations)
             limit = min(size or batch_size(self.options, counted), max(evaluations - counted, 1))
             shares = [x.share for x in self.journal.learned() if x.counted]

@@ -120,7 +120,7 @@ def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--tasks", default=",".join(TASKS))
-    parser.add_argument("--steps", default="0,12,25,50,100", help="batches of 96 sequences")
+    parser.add_argument("--steps", default="0,25,50,100", help="batches of 96 sequences")
     parser.add_argument("--evaluations", type=int, default=26, help="measured before the fine-tuning")
     parser.add_argument("--seeds", type=int, default=4, help="seeds 0 to one less than this")
     parser.add_argument("--out", type=Path, help="JSON lines of finished runs, to resume from")

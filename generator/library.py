@@ -27,7 +27,7 @@ from vitruvius.generator.training import CodecSettings, Progress, train_codec
 from vitruvius.generator.vocabulary import Vocabulary
 
 _VERSION = 3  # raised when training changes in a way that the settings do not show
-_HELD_OUT = 0.9  # share of ids that the codec for the figures sees
+_HELD_OUT = 0.9  # share of ids that the codec sees whose figures are held out
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class CodeModel:
         folder: Where both lie.
         codec: Names architectures by codes and reads codes back.
         language_model: Folder of the language model's checkpoint, as pretrained.
-        card: Metrics of both, the held-out figures included: `card["held_out"]`, `card["codec"]`,
+        card: Metrics of both: `card["codec"]`, `card["held_out"]` once it was asked for (`with_held_out`),
             `card["language_model"]`, `card["seconds"]`; `card["figures"]` where it was scored in training
             from the command line, see `generator.scoring.score`.
     """
@@ -79,9 +79,8 @@ def load_or_train(
 ) -> CodeModel:
     """The models of a space: from the folder if they are there and whole, else trained now.
 
-    Two codecs are trained: one on 90 % of the ids, for the figures, then thrown away, and one on all,
-    for use. Training goes on where an interrupted one stopped. Two processes do not train at once:
-    the second waits and then loads.
+    Training goes on where an interrupted one stopped. Two processes do not train at once: the second waits
+    and then loads.
 
     Args:
         space: The space or its name.
@@ -168,6 +167,30 @@ def add_to_card(model: CodeModel, **entries: Any) -> CodeModel:
     return replace(model, card=card)
 
 
+def with_held_out(
+    model: CodeModel, *, progress: Progress = None, settings: CodecSettings | None = None
+) -> CodeModel:
+    """The same model with figures of architectures that a codec has not seen, in `card["held_out"]`.
+
+    The codec in use has seen all of them. Another one is trained on 90 % of the ids, in the same way, asked
+    for the rest, and thrown away; interrupted, its training goes on where it stopped.
+
+    Args:
+        model: The model; nothing is done where its card has the figures.
+        progress: Receives a line now and then.
+        settings: How its codec was trained; None takes the defaults.
+    """
+    if "held_out" in model.card:
+        return model
+    space, say = model.codec.space, progress or _silent
+    say(f"Training a VQ-VAE of {space.name} on 90 % of its architectures, to be asked for the rest")
+    state = model.folder.parent / f".{model.folder.name}.held_out"
+    _, held_out = train_codec(
+        space, seed=model.card["seed"], fraction=_HELD_OUT, progress=say, settings=settings, state=state
+    )
+    return add_to_card(model, held_out=held_out)
+
+
 def _train(
     space: SearchSpace,
     folder: Path,
@@ -179,7 +202,7 @@ def _train(
     """Train what the folder does not hold yet, then write its card."""
     begin = time.perf_counter()
     folder.mkdir(exist_ok=True)
-    codec, held_out = _codec(space, folder, seed, say, settings)
+    codec = _codec(space, folder, seed, say, settings)
     for finished in (folder / "language_model").glob("[!.]*"):
         shutil.rmtree(finished)  # killed before its card: written again, equal or not
     say(f"Training the code language model of {space.name}")
@@ -192,7 +215,6 @@ def _train(
         "space": space.name,
         "seed": seed,
         "language_model_hash": checkpoint.name,
-        "held_out": held_out,
         "codec": codec.card["metrics"],
         "language_model": metrics | {"ideal_nats": _ideal(space)},
         "labels": [],
@@ -202,27 +224,16 @@ def _train(
     say(f"Models of {space.name} are ready after {card['seconds']:.0f} s")
 
 
-def _codec(
-    space: SearchSpace, folder: Path, seed: int, say: Any, settings: CodecSettings | None
-) -> tuple[Codec, dict[str, Any]]:
-    """The codec in use and the figures of its held-out twin; what was finished before is read again."""
-    figures, state = folder / "held_out.json", folder / ".training"
+def _codec(space: SearchSpace, folder: Path, seed: int, say: Any, settings: CodecSettings | None) -> Codec:
+    """The codec; what was finished before is read again."""
     try:
-        held_out = json.loads(figures.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        say(f"Training the VQ-VAE of {space.name} on 90 % of its architectures, for the figures")
-        _, held_out = train_codec(
-            space, seed=seed, fraction=_HELD_OUT, progress=say, settings=settings, state=state
-        )
-        figures.write_text(json.dumps(held_out), encoding="utf-8")
-    try:
-        return Codec.load(folder / "codec", space), held_out
+        return Codec.load(folder / "codec", space)
     except CheckpointError:
         shutil.rmtree(folder / "codec", ignore_errors=True)
-    say(f"Training the VQ-VAE of {space.name} on all of its architectures, for use")
-    codec, _ = train_codec(space, seed=seed, progress=say, settings=settings, state=state)
+    say(f"Training the VQ-VAE of {space.name}")
+    codec, _ = train_codec(space, seed=seed, progress=say, settings=settings, state=folder / ".training")
     codec.save(folder / "codec")
-    return codec, held_out
+    return codec
 
 
 def _ideal(space: SearchSpace) -> float | None:

@@ -47,7 +47,7 @@ def test_table(code_model: CodeModel) -> None:
 def test_a_model_by_its_folder(code_model: CodeModel) -> None:
     found = figures(str(code_model.folder), "--engine", "uniform", "--draws", "2000")
     assert found["space"] == "nasbench201" and found["draws"] == 2000 and found["trained_ids"] == 6466
-    assert found["codec"]["exact"] == 1 and found["codec"]["held_out_exact"] == 1
+    assert found["codec"]["exact"] == 1 and found["codec"]["held_out_exact"] is None
     assert 0 < found["codec"]["relabelling"] <= 1 and len(found["codec"]["relabelling_by_position"]) == 6
     uniform, best = found["engines"]["uniform"], found["ceilings"]
     assert uniform["novel"] == best["novel"] == 0  # it was trained on the whole space

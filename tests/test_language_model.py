@@ -260,7 +260,7 @@ def test_library_loads_what_it_trained(code_model: CodeModel, monkeypatch: pytes
     again = load_or_train("nasbench201", folder=code_model.folder, progress=lines.append)
     assert lines == [] and again.codec.hash == code_model.codec.hash
     assert again.language_model == code_model.language_model
-    assert again.card["held_out"]["exact"] >= 0.999 and again.card["codec"]["exact"] >= 0.999
+    assert again.card["codec"]["exact"] >= 0.999
 
 
 @pytest.fixture
@@ -291,6 +291,18 @@ def test_library_says_that_it_waits(code_model: CodeModel, tmp_path: Path) -> No
 
     load_or_train("nasbench201", folder=folder, progress=progress)
     assert lines == ["Another process trains the models of nasbench201: waiting for it"]
+
+
+def test_held_out_figures_are_found_once(quick: tuple[CodecSettings, LanguageModelSettings]) -> None:
+    codec, language = quick
+    model = load_or_train("nasbench201", codec=codec, language=language)
+    assert "held_out" not in model.card, "a session needs none"
+    judged = library.with_held_out(model, settings=codec)
+    held = judged.card["held_out"]
+    assert 0 < held["architectures"] < 0.2 * 15625 and 0 <= held["exact"] <= 1
+    again, lines = load_or_train("nasbench201", codec=codec, language=language), list[str]()
+    assert library.with_held_out(again, progress=lines.append).card == judged.card
+    assert lines == [] and again.codec.hash == model.codec.hash
 
 
 def test_library_mends_a_damaged_model(quick: tuple[CodecSettings, LanguageModelSettings]) -> None:

@@ -164,10 +164,11 @@ def _model(space: str, seed: int) -> CodeModel:
 
 
 def _judged(model: CodeModel) -> CodeModel:
-    """The same with all figures in its card, drawn now where it has none."""
-    from vitruvius.generator.library import add_to_card
+    """The same with all figures in its card, found now where it has none."""
+    from vitruvius.generator.library import add_to_card, with_held_out
     from vitruvius.generator.scoring import score as figures_of
 
+    model = with_held_out(model, progress=_say)
     if "figures" in model.card:
         return model
     return add_to_card(model, figures=figures_of(model, ["transformers"], progress=_say))
