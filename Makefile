@@ -2,8 +2,11 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
 # Extra arguments for `vitruvius run` or pytest: make run ARGS="--evaluations 20"
 ARGS ?=
+# Test files that run side by side, each on one thread: make test JOBS=0 runs them in one process, as a debugger needs.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install run run-smollm2 test check lint clean
@@ -24,14 +27,14 @@ run-smollm2: install ## the same with a small language model, served by vLLM, pr
 	@$(BIN)/vitruvius run --reasoner vllm:smollm2 $(ARGS)
 
 test: install ## run the tests; VITRUVIUS_TABLES=FOLDER adds those that need benchmark tables
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 check: install ## all that must hold: format, lint, types, import layers, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 lint: install ## mend what the formatter and the linter can mend
 	$(BIN)/ruff check --fix .

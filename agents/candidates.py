@@ -17,7 +17,7 @@ from vitruvius.agents.options import Options
 from vitruvius.agents.pareto import FrontSelector, nondominated
 from vitruvius.agents.prior import Prior
 from vitruvius.agents.selection import Selector
-from vitruvius.generator.codes import format_codes
+from vitruvius.generator.code_text import format_codes
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.pool import Pool, fill_pool
 from vitruvius.generator.proposers.base import Request

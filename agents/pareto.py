@@ -18,7 +18,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
-from scipy.stats import qmc
 from threadpoolctl import threadpool_limits
 
 from vitruvius.agents.features import Features, distances, extract
@@ -80,6 +79,8 @@ def spread_budgets(lowest: Array, highest: Array) -> Array:
     """Budgets spread evenly between the lowest and the highest costs (d,): (b, d), in a fixed order."""
     if len(lowest) == 1:
         return np.linspace(lowest, highest, BUDGETS)
+    from scipy.stats import qmc  # here: it loads for half a second
+
     even = qmc.Sobol(len(lowest), scramble=False).random(2 * BUDGETS)
     return lowest + even * (highest - lowest)
 

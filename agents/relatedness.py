@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
-from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
 from vitruvius.agents.features import distances, extract
@@ -174,6 +173,8 @@ def ranking_weights(predicted: Array, targets: Array, rng: np.random.Generator) 
 
 def rank_agreement(left: Array, right: Array) -> float:
     """Spearman's rank correlation of two (n,); nan for fewer than three or where all are equal."""
+    from scipy.stats import rankdata  # here: it loads for half a second
+
     if len(left) < 3:
         return float("nan")
     a, b = (rankdata(values) - (len(values) + 1) / 2 for values in (left, right))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.generator.codes import Codec
-from vitruvius.generator.language_model import read_corpus
+from vitruvius.generator.corpus import read_corpus
 from vitruvius.generator.likelihood import sequence_nats
 from vitruvius.generator.proposers.base import Codes, Draw, Request
 from vitruvius.generator.proposers.ngram import NgramProposer

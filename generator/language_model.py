@@ -16,7 +16,6 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from transformers.utils import logging as transformers_logging
 from vitruvius.errors import CheckpointError, UserError
 from vitruvius.generator.cards import read_card, seal
 from vitruvius.generator.codes import Codec
+from vitruvius.generator.corpus import read_corpus, write_corpus
 from vitruvius.generator.corpus_training import LanguageModelSettings, Lesson, Progress, fit
 from vitruvius.generator.guide import CodeTree
 from vitruvius.generator.proposers.base import Codes
@@ -39,8 +39,6 @@ from vitruvius.generator.vocabulary import BANDS, SPECIAL, Vocabulary, band_weig
 
 HEAD_DIMS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """Head sizes that vLLM's attention has on the CPU; 16 fails there."""
-
-_CORPUS = "corpus.npz"  # not .safetensors: vLLM takes every such file in a folder for weights
 
 
 def new_tokenizer(codebook_size: int) -> PreTrainedTokenizerFast:
@@ -289,19 +287,6 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
-def read_corpus(folder: Path) -> dict[str, NDArray[Any]]:
-    """What a checkpoint was trained on: `codes` (n, L) int16 and `quantiles` (n,) int8, -1 unconditional.
-
-    Raises:
-        CheckpointError: The checkpoint has no corpus.
-    """
-    try:
-        with np.load(folder / _CORPUS, allow_pickle=False) as corpus:
-            return {"codes": corpus["codes"], "quantiles": corpus["quantiles"]}
-    except (OSError, KeyError, ValueError, BadZipFile) as error:
-        raise CheckpointError(f"The corpus of {folder} cannot be read: {error}.") from error
-
-
 def publish(
     model: Any, tokenizer: Any, corpus: dict[str, NDArray[Any]], parent: Path, card: dict[str, Any]
 ) -> Path:
@@ -312,7 +297,7 @@ def publish(
         with quiet():
             model.save_pretrained(fresh)
             tokenizer.save_pretrained(fresh)
-        np.savez(fresh / _CORPUS, codes=corpus["codes"], quantiles=corpus["quantiles"])
+        write_corpus(fresh, corpus)
         written = {
             key: value
             for key, value in card.items()

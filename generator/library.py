@@ -21,7 +21,6 @@ from vitruvius.generator.cards import CARD, read_card, seal
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.corpus_training import LanguageModelSettings
 from vitruvius.generator.files import cache_folder, write_whole
-from vitruvius.generator.language_model import train_language_model
 from vitruvius.generator.space import SearchSpace, get_space
 from vitruvius.generator.training import CodecSettings, Progress, train_codec
 from vitruvius.generator.vocabulary import Vocabulary
@@ -109,7 +108,7 @@ def load_or_train(
             "VITRUVIUS_CACHE to a folder that can be written."
         ) from error
     say = progress or _silent
-    with _alone(target.parent / f".{target.name}.lock", space, say):
+    with _alone(_lock(target), space, say):
         if target.exists():
             try:
                 return open_model(target, space)
@@ -120,6 +119,10 @@ def load_or_train(
         _train(space, unfinished, seed, say, codec, language)
         os.rename(unfinished, target)
         return open_model(target, space)
+
+
+def _lock(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.lock"
 
 
 @contextmanager
@@ -183,12 +186,16 @@ def with_held_out(
     if "held_out" in model.card:
         return model
     space, say = model.codec.space, progress or _silent
-    say(f"Training a VQ-VAE of {space.name} on 90 % of its architectures, to be asked for the rest")
-    state = model.folder.parent / f".{model.folder.name}.held_out"
-    _, held_out = train_codec(
-        space, seed=model.card["seed"], fraction=_HELD_OUT, progress=say, settings=settings, state=state
-    )
-    return add_to_card(model, held_out=held_out)
+    with _alone(_lock(model.folder), space, say):
+        model = open_model(model.folder, space)
+        if "held_out" in model.card:  # by another process meanwhile
+            return model
+        say(f"Training a VQ-VAE of {space.name} on 90 % of its architectures, to be asked for the rest")
+        state = model.folder.parent / f".{model.folder.name}.held_out"
+        _, held_out = train_codec(
+            space, seed=model.card["seed"], fraction=_HELD_OUT, progress=say, settings=settings, state=state
+        )
+        return add_to_card(model, held_out=held_out)
 
 
 def _train(
@@ -200,6 +207,8 @@ def _train(
     language: LanguageModelSettings | None,
 ) -> None:
     """Train what the folder does not hold yet, then write its card."""
+    from vitruvius.generator.language_model import train_language_model  # transformers loads for seconds
+
     begin = time.perf_counter()
     folder.mkdir(exist_ok=True)
     codec = _codec(space, folder, seed, say, settings)

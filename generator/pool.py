@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vitruvius.generator.codes import Codec
 from vitruvius.generator.proposers.base import Codes, Proposer, Request
 from vitruvius.generator.space import Choices
+
+if TYPE_CHECKING:
+    from vitruvius.generator.codes import Codec
 
 
 @dataclass(frozen=True, slots=True)

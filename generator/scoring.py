@@ -11,8 +11,8 @@ import numpy as np
 from vitruvius.errors import CheckpointError, UserError
 from vitruvius.generator.cards import CARD, read_card
 from vitruvius.generator.codes import Codec
+from vitruvius.generator.corpus import read_corpus
 from vitruvius.generator.information import information
-from vitruvius.generator.language_model import read_corpus
 from vitruvius.generator.library import CodeModel, load_or_train, open_model
 from vitruvius.generator.position_masks import PositionMasks
 from vitruvius.generator.proposers import Request, make_proposer

@@ -26,6 +26,7 @@ from vitruvius.errors import CheckpointError, UserError
 from vitruvius.generator import library
 from vitruvius.generator.adapters import adapt_checkpoint
 from vitruvius.generator.cards import read_card
+from vitruvius.generator.corpus import read_corpus
 from vitruvius.generator.corpus_training import LanguageModelSettings
 from vitruvius.generator.files import cache_folder
 from vitruvius.generator.guide import CodeTree
@@ -33,7 +34,6 @@ from vitruvius.generator.language_model import (
     finetune,
     load_model,
     new_model,
-    read_corpus,
     train_language_model,
 )
 from vitruvius.generator.library import CodeModel, load_or_train, model_folder
@@ -305,6 +305,25 @@ def test_held_out_figures_are_found_once(quick: tuple[CodecSettings, LanguageMod
     assert lines == [] and again.codec.hash == model.codec.hash
 
 
+def test_held_out_figures_are_not_found_twice_at_once(
+    quick: tuple[CodecSettings, LanguageModelSettings],
+) -> None:
+    """Another process finds them meanwhile."""
+    codec, language = quick
+    model = load_or_train("nasbench201", codec=codec, language=language)
+    lock = FileLock(model.folder.parent / f".{model.folder.name}.lock", thread_local=False)
+    lock.acquire()
+    lines: list[str] = []
+
+    def progress(line: str) -> None:
+        lines.append(line)
+        library.add_to_card(model, held_out={"exact": 0.5})
+        lock.release()
+
+    assert library.with_held_out(model, progress=progress).card["held_out"] == {"exact": 0.5}
+    assert lines == ["Another process trains the models of nasbench201: waiting for it"]
+
+
 def test_library_mends_a_damaged_model(quick: tuple[CodecSettings, LanguageModelSettings]) -> None:
     codec, language = quick
     first = load_or_train("nasbench201", codec=codec, language=language)
@@ -327,7 +346,7 @@ def test_library_goes_on_where_it_stopped(
         def killed(*_: object, **__: object) -> Path:
             raise KeyboardInterrupt
 
-        patch.setattr(library, "train_language_model", killed)
+        patch.setattr("vitruvius.generator.language_model.train_language_model", killed)
         with pytest.raises(KeyboardInterrupt):
             load_or_train("nasbench201", codec=codec, language=language)
     folder = model_folder(get_space("nasbench201"), 0, codec, language)

@@ -10,8 +10,9 @@ import torch
 
 from vitruvius.generator import resumable
 from vitruvius.generator.codes import Codec
+from vitruvius.generator.corpus import read_corpus
 from vitruvius.generator.corpus_training import LanguageModelSettings
-from vitruvius.generator.language_model import load_model, read_corpus, train_language_model
+from vitruvius.generator.language_model import load_model, train_language_model
 from vitruvius.generator.resumable import Resumable
 from vitruvius.generator.space import get_space
 from vitruvius.generator.training import CodecSettings, train_codec

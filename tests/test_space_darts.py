@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from computing_time import seconds_of, within
 
 from vitruvius.agents.exhibits import as_program
 from vitruvius.agents.features import extract
@@ -216,9 +216,7 @@ def test_samples_are_uniform_over_keys() -> None:
 def test_ids_are_fast() -> None:
     rows = SPACE.sample(50_000, np.random.default_rng(3))
     SPACE.ids(rows[:10])
-    begin = time.process_time()
-    SPACE.ids(rows)
-    assert time.process_time() - begin < 1.0, "50,000 ids a second are promised"
+    assert within(seconds_of(lambda: SPACE.ids(rows)), 1.0), "50,000 ids a second are promised"
 
 
 def test_graph_says_what_each_operation_takes() -> None:

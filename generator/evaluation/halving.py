@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.stats import rankdata
 
 from vitruvius.errors import UserError
 from vitruvius.generator.evaluation.recipe import Recipe
@@ -260,6 +259,8 @@ def _ranked(measurements: Sequence[Measurement]) -> list[Measurement]:
 
 
 def _spearman(pairs: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> float | None:
+    from scipy.stats import rankdata  # here: it loads for half a second
+
     ranks = [rankdata(column) for column in pairs.T]
     if any(np.ptp(column) == 0 for column in ranks):
         return None

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
-from scipy.stats import spearmanr
 
 from vitruvius.errors import UserError
 from vitruvius.generator.space import Choices, SearchSpace
@@ -159,6 +158,8 @@ class LatencySources:
         variance = np.tensordot(beliefs, [fit.variance(some) for fit in fits], axes=1)
         # Half of a normal distribution lies within 0.6745 deviations; squares are off twice as much as roots.
         error = float(np.median(2.0 * 0.6745 * np.sqrt(variance) / means))
+        from scipy.stats import spearmanr  # here: it loads for half a second
+
         order: Any = spearmanr(without, roots)
         agreement = float(order.statistic) if np.ptp(roots) > 0 else 0.0
         return LatencyPredictor(self, weights, centre, floor, len(rows), error, left_out, agreement)

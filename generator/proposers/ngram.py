@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vitruvius.generator.cards import read_card
 from vitruvius.generator.codes import Codec
-from vitruvius.generator.language_model import read_corpus
+from vitruvius.generator.corpus import read_corpus
 from vitruvius.generator.proposers.base import Codes, Draw, Request
 from vitruvius.generator.proposers.checks import check, same_codec
 from vitruvius.generator.vocabulary import band_weights

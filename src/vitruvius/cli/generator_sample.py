@@ -244,7 +244,7 @@ def _measured(space: SearchSpace, run: Path) -> _Measured:
 
 def _write(pool: Pool, codec: Codec, out: Path | None) -> None:
     """One architecture on each line: printed, or as a table in a file."""
-    from vitruvius.generator.codes import format_codes
+    from vitruvius.generator.code_text import format_codes
 
     space = codec.space
     rows = zip(format_codes(pool.codes), space.keys(pool.choices), space.ids(pool.choices), strict=True)
