@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
+import _lapt
 import numpy as np
+from _lapt_chain import asked
 from _ranking_ensemble import ranking_ensemble
 from numpy.typing import NDArray
 
 from vitruvius.agents.baselines import Curve, Purse, random_search
 from vitruvius.agents.candidates import draw_new, stream
+from vitruvius.errors import UserError
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.space import Choices
 from vitruvius.knowledge.imports import import_pack
@@ -26,18 +29,23 @@ from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.packs import export_pack, read_pack
 from vitruvius.knowledge.principle import PrincipleStatus
 
-T = TypeVar("T")
-
 BEST = 50
 """Best architectures of a source that counting and LAPT look at, as published; a fifth if fewer than 250."""
-LISTED = {"nasbench201": 2}
-"""Operations that LAPT leaves at each decision: at most 2 on NAS-Bench-201, at most 3 elsewhere."""
-EVOLUTION = {20: (5, 2), 50: (10, 5)}
-"""Population and tournament of LAPT's search by budget."""
 LEARNING = 10
 """Evaluations of the session whose principles are carried over as a pack."""
-ADAPTATIONS = {20: (5, (10, 15)), 50: (15, (20, 30, 40))}
-"""How many of the best found LAPT shows, and after which evaluations, by budget."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        curve: What was paid for on the target, in order.
+        notes: What else is counted, by name.
+    """
+
+    curve: Curve
+    notes: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True)
@@ -91,21 +99,28 @@ def run_method(
     seed: int,
     options: Mapping[str, Any],
     learner: Task | None = None,
-) -> Curve:
-    """One run of a method: what it paid for on the target, in order.
+    model: str | None = None,
+) -> Run:
+    """One run of a method; the model answers LAPT's chain.
 
     With a learner, sessions see nothing of the sources but the principles of an earlier session: one on the
     learner, with these sources.
     """
+    if name == ASKS:
+        if model is None:
+            raise UserError(
+                f"{ASKS} asks a language model: name it with --model, as in --model openai:gpt-5."
+            )
+        return lapt_model(task, measure(sources, size, seed), evaluations, seed, model)
     if name not in SESSIONS:
-        return METHODS[name](task, measure(sources, size, seed), evaluations, seed)
+        return Run(METHODS[name](task, measure(sources, size, seed), evaluations, seed))
     chosen = {"seed": seed, "source_size": size, **options}
     if name == "no-source" or learner is None:
-        return _session(task, sources if name == "session" else (), evaluations, chosen)
+        return Run(_session(task, sources if name == "session" else (), evaluations, chosen))
     with TemporaryDirectory() as folder:
         pack = Path(folder) / "pack.json"
         learned = _learn(learner, sources, pack, chosen)
-        return _session(task, (), evaluations, chosen, pack if learned else None)
+        return Run(_session(task, (), evaluations, chosen, pack if learned else None))
 
 
 def _learn(learner: Task, sources: Sequence[Task], pack: Path, options: Mapping[str, Any]) -> bool:
@@ -162,64 +177,28 @@ def counting(task: Task, sources: Sequence[Measured], evaluations: int, seed: in
 
 def warm_evolution(task: Task, sources: Sequence[Measured], evaluations: int, seed: int) -> Curve:
     """Regularised evolution whose first population is the best of the sources; sizes as in LAPT."""
-    size, tournament = _by_budget(EVOLUTION, evaluations)
+    size, tournament = _lapt.by_budget(_lapt.EVOLUTION, evaluations)
     purse, rng = Purse(task, evaluations), np.random.default_rng(seed)
     population = _begin(task, purse, _best_in_turn(sources)[:size])
     while purse.open:
-        parent = _winner(population, tournament, rng)
+        parent = _lapt.winner(population, tournament, rng)
         near = task.space.neighbours(parent[None])
-        _age(task, purse, population, near[int(rng.integers(len(near)))], size)
+        _lapt.age(task, purse, population, near[int(rng.integers(len(near)))], size)
     return purse.curve
 
 
 def lapt(task: Task, sources: Sequence[Measured], evaluations: int, seed: int) -> Curve:
-    """LAPT (Zhou et al., AAAI 2025) without a leak and without a language model.
-
-    Its chain ends in a list of allowed operations for each decision; here the 2 or 3 most frequent ones among
-    the best of the source, which is what such a list amounts to. Evolution searches what is left. Adaptation
-    after the paper's evaluations: where the best has improved, the lists are counted again among the best
-    found; where it has not, the choice that was counted least makes room for the next one of the source.
-    """
-    size, tournament = _by_budget(EVOLUTION, evaluations)
-    shown, when = _by_budget(ADAPTATIONS, evaluations)
-    kept, original = LISTED.get(task.space.name, 3), counts(sources)
-    lists = [_ranked(often)[:kept] for often in original]
-    purse, rng = Purse(task, evaluations), np.random.default_rng(seed)
-    population: deque[tuple[float, NDArray[np.int8]]] = deque()
-    best, found, due = -np.inf, list[tuple[float, NDArray[np.int8]]](), list(when)
-    while purse.open:
-        if due and len(purse.curve.keys) >= due[0]:
-            due.pop(0)
-            top = max(score for score, _ in found)
-            if top > best:
-                rows = np.array([row for _, row in sorted(found, key=lambda one: -one[0])[:shown]])
-                lists = [_ranked(_frequent(rows, i, len(c)) + c / 1e6)[:kept] for i, c in enumerate(original)]
-            else:
-                lists = [np.append(_ranked(c)[: kept - 1], _ranked(c)[kept : kept + 1]) for c in original]
-            best = top
-        child = _child(task, lists, population if len(population) >= size else None, tournament, rng)
-        found.append((_age(task, purse, population, child, size), child))
-    return purse.curve
+    """LAPT without a leak and without a language model: its lists by counting, see `_lapt`."""
+    kept = _lapt.LISTED.get(task.space.name, 3)
+    return _lapt.search(task, _lapt.Counted(kept, counts(sources)), evaluations, seed)
 
 
-def _child(
-    task: Task,
-    lists: Sequence[NDArray[np.intp]],
-    population: Sequence[tuple[float, NDArray[np.int8]]] | None,
-    tournament: int,
-    rng: np.random.Generator,
-) -> NDArray[np.int8]:
-    """A legal row (D,) out of the lists: drawn, or the winner of a tournament with one decision changed."""
-    parent = None if population is None else _winner(population, tournament, rng)
-    for _ in range(200):
-        row = np.array([rng.choice(allowed) for allowed in lists], dtype=np.int8)
-        if parent is not None:
-            column = int(rng.integers(len(row)))
-            row, changed = parent.copy(), row[column]
-            row[column] = changed
-        if task.space.legal(row[None])[0]:
-            return row
-    return task.space.sample(1, rng)[0]
+def lapt_model(task: Task, sources: Sequence[Measured], evaluations: int, seed: int, model: str) -> Run:
+    """LAPT without a leak, its chain answered by a language model."""
+    few = min(BEST, max(sum(len(source.rows) for source in sources) // 5, 1))
+    adviser = asked(task.space, _best_in_turn(sources)[:few], model, seed)
+    curve = _lapt.search(task, adviser, evaluations, seed)
+    return Run(curve, {"requests": len(adviser.asker.calls), "lists that no reply gave": adviser.unusable})
 
 
 def in_order(task: Task, rows: Choices, evaluations: int, seed: int) -> Curve:
@@ -247,20 +226,8 @@ def counts(sources: Sequence[Measured]) -> list[NDArray[np.float64]]:
     for source in sources:
         best = source.rows[source.order[: min(BEST, max(len(source.rows) // 5, 1))]]
         for column, total in enumerate(totals):
-            total += _frequent(best, column, len(total)) / len(best) * BEST
+            total += _lapt.frequent(best, column, len(total)) / len(best) * BEST
     return totals
-
-
-def _frequent(rows: Choices, column: int, choices: int) -> NDArray[np.float64]:
-    return np.bincount(rows[:, column], minlength=choices).astype(np.float64)
-
-
-def _ranked(often: NDArray[np.float64]) -> NDArray[np.intp]:
-    return np.argsort(-often, kind="stable")
-
-
-def _by_budget(settings: Mapping[int, T], evaluations: int) -> T:
-    return settings[20] if evaluations <= 20 else settings[50]
 
 
 def _begin(task: Task, purse: Purse, rows: Choices) -> deque[tuple[float, NDArray[np.int8]]]:
@@ -269,28 +236,6 @@ def _begin(task: Task, purse: Purse, rows: Choices) -> deque[tuple[float, NDArra
         if purse.open:
             scored.append((purse.score(one), row))
     return scored
-
-
-def _winner(
-    population: Sequence[tuple[float, NDArray[np.int8]]], tournament: int, rng: np.random.Generator
-) -> NDArray[np.int8]:
-    rivals = rng.choice(len(population), size=min(tournament, len(population)), replace=False)
-    return max((population[int(i)] for i in rivals), key=lambda one: one[0])[1]
-
-
-def _age(
-    task: Task,
-    purse: Purse,
-    population: deque[tuple[float, NDArray[np.int8]]],
-    row: NDArray[np.int8],
-    size: int,
-) -> float:
-    """Measure a legal row (D,), let it join, and let the oldest die."""
-    score = purse.score(task.space.architectures(task.space.normalise(row[None]))[0])
-    population.append((score, row))
-    if len(population) > size:
-        population.popleft()
-    return score
 
 
 def ensemble(task: Task, sources: Sequence[Measured], evaluations: int, seed: int) -> Curve:
@@ -314,8 +259,10 @@ METHODS: dict[str, Callable[[Task, Sequence[Measured], int, int], Curve]] = {
 """Methods by name, sessions apart."""
 SESSIONS = ("session", "no-source")
 """A session with the sources, and the same without."""
+ASKS = "lapt-model"
+"""LAPT with a language model."""
 
 
 def names() -> Iterator[str]:
     """All methods."""
-    yield from (*SESSIONS, *METHODS)
+    yield from (*SESSIONS, *METHODS, ASKS)

@@ -12,7 +12,17 @@ from vitruvius.generator.evaluation.task import Task
 
 GRAPH = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv")
 """Data sets of NAS-Bench-Graph whose tables cover the whole space."""
-SAME_SPACE = ("session", "no-source", "copy", "counting", "lapt", "warm-evolution", "rgpe", "random")
+SAME_SPACE = (
+    "session",
+    "no-source",
+    "copy",
+    "counting",
+    "lapt",
+    "lapt-model",
+    "warm-evolution",
+    "rgpe",
+    "random",
+)
 """Methods that need sources in the target's space, and those that need none."""
 ANY_SPACE = ("session", "no-source", "random")
 

@@ -28,7 +28,7 @@ import numpy as np
 from _paired import against
 from _record import print_record, settings_hash
 from _runs import read_options, run_all
-from _transfer_methods import names, run_method
+from _transfer_methods import ASKS, names, run_method
 from _transfer_pairs import PROTOCOLS, Pair, random_leaves, sources_of
 from numpy.typing import NDArray
 from search import interval
@@ -54,6 +54,7 @@ class Job:
     evaluations: int
     seed: int
     options: Mapping[str, Any]
+    model: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -68,6 +69,7 @@ class Job:
             "evaluations": self.evaluations,
             "options": dict(self.options) if self.method in ("session", "no-source") else {},
             **({} if blind or self.pair.learner is None else {"learner": self.pair.learner}),
+            **({"model": self.model} if self.method == ASKS else {}),
         }
 
     @property
@@ -81,7 +83,10 @@ def execute(job: Job) -> dict[str, Any]:
     began, task = time.perf_counter(), Task(job.pair.target)
     sources = sources_of(job.pair)
     learner = None if job.pair.learner is None else Task(job.pair.learner)
-    curve = run_method(job.method, task, sources, job.size, job.evaluations, job.seed, job.options, learner)
+    run = run_method(
+        job.method, task, sources, job.size, job.evaluations, job.seed, job.options, learner, job.model
+    )  # fmt: skip
+    curve = run.curve
     best, sign = optimum(task)[1], 1.0 if task.metric.maximize else -1.0
     reached = [score for score in curve.best_so_far if score is not None]
     regrets = [round(sign * (best - score), 6) for score in reached]
@@ -89,15 +94,17 @@ def execute(job: Job) -> dict[str, Any]:
     regrets += regrets[-1:] * (job.evaluations - len(regrets))
     seconds = round(time.perf_counter() - began, 2)
     said = f"{job.pair.name} {job.method} seed {job.seed}: regret {regrets[-1]:.4g}, {seconds} s"
-    return {"regret": regrets, "seconds": seconds, "said": said}
+    said += "".join(f", {number} {what}" for what, number in run.notes.items())
+    return {"regret": regrets, "seconds": seconds, "said": said, "notes": dict(run.notes)}
 
 
-def main() -> None:
-    """Parse, run, print."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--protocol", default="nasbench-graph", choices=PROTOCOLS)
     parser.add_argument("--targets", help="only these targets of the protocol, with commas between them")
-    parser.add_argument("--methods", default=",".join(names()), help=f"of {', '.join(names())}")
+    usual = ",".join(name for name in names() if name != ASKS)
+    parser.add_argument("--methods", default=usual, help=f"of {', '.join(names())}")
+    parser.add_argument("--model", help=f"language model of {ASKS}, as openai:MODEL or vllm:smollm2")
     parser.add_argument("--size", type=int, default=200, help="measurements of each source")
     parser.add_argument("--evaluations", type=int, help="budget; by default the protocol's")
     parser.add_argument("--seeds", type=int, default=30, help="seeds 0 to one less than this")
@@ -107,6 +114,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON lines of finished runs, to resume from")
     parser.add_argument("--picture", type=Path, help="SVG of the mean curves")
     parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
+    return parser
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = _parser()
     given = parser.parse_args()
     methods = given.methods.split(",")
     if wrong := [method for method in methods if method not in names()]:
@@ -122,7 +135,8 @@ def main() -> None:
     usable = [method for method in methods if method in protocol.methods]
     jobs = {
         (pair, method): [
-            Job(pair, method, given.size, evaluations, seed, options) for seed in range(given.seeds)
+            Job(pair, method, given.size, evaluations, seed, options, given.model)
+            for seed in range(given.seeds)
         ]
         for pair in pairs
         for method in usable
@@ -142,6 +156,13 @@ def main() -> None:
     }
     settings = {f"{pair.name} {method}": group[0].settings for (pair, method), group in jobs.items()}
     results = summarise(pairs, usable, curves, evaluations)
+    notes = {
+        f"{pair.name} {method}": {k: sum(done[job.key]["notes"][k] for job in group) for k in told}
+        for (pair, method), group in jobs.items()
+        if (told := done[group[0].key].get("notes"))
+    }
+    if notes:
+        results["notes"] = notes
     if given.picture is not None:
         unit = "in points" if given.protocol == "nasbench201" else "1 = random search after 50"
         picture = drawn(results["curves"], f"regret, {unit}", maximize=False, logarithmic=True)

@@ -90,7 +90,9 @@ def test_a_session_can_be_given_nothing_but_the_principles_of_an_earlier_one(met
     task = Task("nasbench-graph/cora")
     options = {"reasoner": "statistics", "proposer": "uniform", "finetune_every": 0, "pool": 32, "local": 32}
     curves = [
-        methods.run_method(name, task, [task.sibling("citeseer")], 200, 8, 0, options, task.sibling("cs"))
+        methods.run_method(
+            name, task, [task.sibling("citeseer")], 200, 8, 0, options, task.sibling("cs")
+        ).curve
         for name in ("session", "no-source")
     ]
     assert all(len(curve.ids) == 8 for curve in curves)
