@@ -19,6 +19,7 @@ from vitruvius.errors import SettingsError, unknown_name
 from vitruvius.generator.evaluation.task import Task, measurable
 from vitruvius.generator.space import Choices
 from vitruvius.knowledge.conditions import Bound
+from vitruvius.knowledge.cost_rules import CostRule, cost_rules, known_costs
 from vitruvius.knowledge.population import Mask, Population
 from vitruvius.knowledge.predicate import Not, Predicate
 from vitruvius.knowledge.steering import all_rows
@@ -26,6 +27,8 @@ from vitruvius.knowledge.wording import decimal
 
 MOST_COSTS = 3
 """Objectives beside the score: with more, nearly everything that is measured is on the front."""
+RULES = 3
+"""Of each cost that is named, so many of the strongest statements about what makes it large or small."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,22 @@ class Aims:
         if self.objectives is not None:
             low, high = self.objectives.range
             found |= {"objectives": self.objectives.names, "lowest": low, "highest": high}
-        return found
+        rules = [rule.sentence() for name in self._costs for rule in self._rules(name)[:RULES]]
+        return found | ({"costs": rules} if rules else {})
+
+    @property
+    def _costs(self) -> tuple[str, ...]:
+        """The costs that objectives or the constraint name."""
+        names = () if self.objectives is None else self.objectives.names
+        predicate = None if self.feasible is None else self.feasible.predicate
+        return (
+            tuple(dict.fromkeys([*names, *(one.cost for one in _bounds(predicate))])) if predicate else names
+        )
+
+    def _rules(self, cost: str) -> list[CostRule]:
+        """What makes architectures dear, in the whole space."""
+        asked = self.objectives or self.feasible
+        return [] if asked is None else cost_rules(asked.task, cost)
 
     def describe(self) -> list[str]:
         """Lines for the plan."""
@@ -215,7 +233,7 @@ def read_aims(task: Task, options: Options) -> Aims:
             f"{len(names)} objectives beside the score are too many: name at most {MOST_COSTS}, and bound "
             "the others with `where`."
         )
-    known = _known_costs(task)
+    known = known_costs(task)
     for name in names:
         if name not in known:
             raise unknown_name(f"cost of {task.name} to be an objective", name, known)
@@ -232,7 +250,7 @@ def _feasible(task: Task, where: str) -> Feasible:
         raise SettingsError(
             "The constraint `where` is empty: write for example params < 1.0M, or leave it out."
         )
-    predicate = Predicate.parse(where).check(task.space, _known_costs(task))
+    predicate = Predicate.parse(where).check(task.space, known_costs(task))
     feasible = Feasible(task, predicate)
     if not feasible.everywhere.any():
         size = task.space.size
@@ -250,13 +268,6 @@ def _limited(task: Task) -> Feasible | None:
     """The part of the space that a table has; None where all can be measured."""
     everything = Feasible(task)
     return everything if task.evaluator.tabular and everything.partial else None
-
-
-def _known_costs(task: Task) -> set[str]:
-    """Names of the costs that are known before measuring, for at least one architecture."""
-    rows = all_rows(task.space)
-    costs = task.bench.costs(rows[measurable(task.bench, rows)][:2000])
-    return {name for name, values in costs.items() if np.isfinite(values).any()}
 
 
 def _bounds(predicate: Predicate) -> list[Bound]:

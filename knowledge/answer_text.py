@@ -16,6 +16,13 @@ DRAWN = 2
 """Counter-examples that are drawn."""
 
 
+ABOUT_COSTS = frozenset({
+    "cost", "expensive", "cheap", "dear", "latency", "slow", "slower", "fast", "faster", "speed", "parameter",
+    "params", "flops", "memory", "energy",
+})  # fmt: skip
+"""Words of a question about what an architecture costs, as `Question.unknown` has them."""
+
+
 def answer_lines(answer: Answer, drawn: int = DRAWN) -> Iterator[str]:
     """An answer for people, line by line.
 
@@ -25,6 +32,8 @@ def answer_lines(answer: Answer, drawn: int = DRAWN) -> Iterator[str]:
     """
     if answer.unknown:  # first, so that nobody takes what follows for an answer to all that was asked
         yield f"not recognised: {', '.join(_hinted(word, answer) for word in answer.unknown)}"
+        if any(word in ABOUT_COSTS for word in answer.unknown):
+            yield "what architectures cost is known, not learned: `vitruvius principles costs` tells it"
     for each in answer.spaces:
         yield from space_lines(each, len(answer.spaces) > 1)
         yield from _counter_examples(each, drawn)

@@ -31,6 +31,8 @@ NAMES = {
     "nas-bowl": "NAS-BOWL",
     "bananas": "BANANAS",
     "ag-net": "AG-Net",
+    "nsga2": "NSGA-II (pymoo)",
+    "motpe": "MO-TPE (Optuna)",
     "session": "**session**",
     "no-source": "session without a source",
     "fine-tuned": "session, fine-tuned",
@@ -130,9 +132,41 @@ def figures(record: Record) -> list[list[str]]:
     return rows
 
 
+def hypervolume(record: Record, *, digits: int = 4) -> list[list[str]]:
+    """Hypervolume at the last mark of each method, by task and device, and of everything in the table."""
+    tasks = {name: found for name, found in record["results"].items() if "/" in name}
+    devices = list(next(iter(tasks.values())))
+    rows = [["task", "method", *devices]]
+    for name, found in tasks.items():
+        task = name.split("/")[1]
+        methods = [one for one in found[devices[0]] if one != "attainable"]
+        for method in methods:
+            last = [list(found[device][method].values())[-1] for device in devices]
+            cells = [interval(values, digits, 1.0) for values in last]
+            rows.append([task, NAMES.get(method, method), *cells])
+        best = [f"{found[device]['attainable']:.{digits}f}" for device in devices]
+        rows.append([task, "everything in the table", *best])
+    return rows
+
+
+def differences(record: Record, *, digits: int = 4) -> list[list[str]]:
+    """Hypervolume of a session minus that of each other method, seeds on which it is ahead, and Holm's p."""
+    compared: Record = record["results"]["compared"]
+    methods = list(dict.fromkeys(name.split()[-1] for name in compared))
+    seeds = len(record["seeds"])
+    rows = [["task, device", *(NAMES.get(method, method) for method in methods)]]
+    for where in dict.fromkeys(name.rsplit(" ", 1)[0] for name in compared):
+        told = [compared[f"{where} {method}"] for method in methods]
+        means = [interval(one["difference"], digits, 1.0, signed=True) for one in told]
+        clear = [f"{one['won']}/{seeds}, {one['holm_p']:.2g}" for one in told]
+        cells = [f"{mean}, {rest}" for mean, rest in zip(means, clear, strict=True)]
+        rows.append([where.split("/")[1].replace(" ", ", "), *cells])
+    return rows
+
+
 KINDS: dict[str, Callable[..., list[list[str]]]] = {
     "against": against, "regret": regret, "test": test, "average": average, "pairs": pairs, "reach": reach,
-    "shares": shares, "figures": figures,
+    "shares": shares, "figures": figures, "hypervolume": hypervolume, "differences": differences,
 }  # fmt: skip
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vitruvius.generator.evaluation.train import Train
     from vitruvius.generator.evaluation.with_latency import WithLatency
     from vitruvius.generator.space import Architecture, SearchSpace, get_space
+    from vitruvius.knowledge.cost_rules import CostRule, cost_rules
     from vitruvius.knowledge.ledger import Ledger
     from vitruvius.knowledge.predicate import Predicate
     from vitruvius.knowledge.principle import Principle
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Architecture": "generator.space",
     "Best": "agents.results",
+    "CostRule": "knowledge.cost_rules",
     "Ledger": "knowledge.ledger",
     "Manual": "generator.evaluation.manual",
     "Measurement": "generator.evaluation.task",
@@ -53,14 +55,15 @@ _HOMES = {
     "VitruviusError": "errors",
     "WithLatency": "generator.evaluation.with_latency",
     "ZeroCost": "generator.evaluation.scored",
+    "cost_rules": "knowledge.cost_rules",
     "get_space": "generator.space",
 }
 
 __version__ = "0.1.0"
 __all__ = [
-    "Architecture", "Best", "Ledger", "Manual", "Measurement", "Options", "Pool", "Predicate",
+    "Architecture", "Best", "CostRule", "Ledger", "Manual", "Measurement", "Options", "Pool", "Predicate",
     "Principle", "Ray", "SearchSpace", "Session", "Store", "Table", "Task", "Train", "VitruviusError",
-    "WithLatency", "ZeroCost", "get_space",
+    "WithLatency", "ZeroCost", "cost_rules", "get_space",
 ]  # fmt: skip
 
 

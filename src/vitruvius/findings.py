@@ -178,6 +178,7 @@ class Summary:
         front: The Pareto front, cheapest first; empty without objectives beside the score.
         volumes: Hypervolume after each counted evaluation by method, 1 for the best score at the lowest cost.
         believed: How far sources and packs were believed at the end, in words; empty without any.
+        dear: What makes the costs that objectives or the constraint name large or small, in words.
     """
 
     run: str
@@ -215,6 +216,7 @@ class Summary:
     front: tuple[FrontLine, ...] = ()
     volumes: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
     believed: tuple[str, ...] = ()
+    dear: tuple[str, ...] = ()
 
     @property
     def best(self) -> Winner | None:

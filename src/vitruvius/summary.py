@@ -155,6 +155,7 @@ class _Gathering:
             front=front,
             volumes=volume,
             believed=self.believed(),
+            dear=tuple(plan.get("aims", {}).get("costs", ())),
         )
 
     def believed(self) -> tuple[str, ...]:
