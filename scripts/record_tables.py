@@ -164,9 +164,26 @@ def differences(record: Record, *, digits: int = 4) -> list[list[str]]:
     return rows
 
 
+def agreement(records: Record, *, digits: int = 2) -> list[list[str]]:
+    """Rank correlations of a cheap score with the table, one column for each record."""
+    names = {
+        "score": "score", "params": "number of parameters", "flops": "multiply-adds",
+        "score minus params": "score minus parameters", "score minus flops": "score minus multiply-adds",
+        "score given params": "score, given parameters (partial)",
+        "score given flops": "score, given multiply-adds (partial)",
+    }  # fmt: skip
+    rows = [["Spearman with CIFAR-10 validation accuracy", *records]]
+    for name, words in names.items():
+        told = [record["results"]["spearman"][name] for record in records.values()]
+        signed = "minus" in name
+        rows.append([words, *(interval(values, digits, 1.0, signed=signed) for values in told)])
+    return rows
+
+
 KINDS: dict[str, Callable[..., list[list[str]]]] = {
     "against": against, "regret": regret, "test": test, "average": average, "pairs": pairs, "reach": reach,
     "shares": shares, "figures": figures, "hypervolume": hypervolume, "differences": differences,
+    "agreement": agreement,
 }  # fmt: skip
 
 

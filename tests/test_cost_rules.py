@@ -29,7 +29,7 @@ def test_a_rule_is_the_average_over_the_space(cora: Task) -> None:
     rows = cora.space.enumerate()
     params = cora.bench.costs(rows)["params"]
     rules = cost_rules(cora, "params")
-    assert len(rules) == len({rule.predicate for rule in rules}) > 40
+    assert len(rules) == len({rule.predicate.text() for rule in rules}) > 40
     sizes = [abs(np.log(rule.inside / rule.outside)) for rule in rules]
     assert sizes == sorted(sizes, reverse=True)
     population = Population(cora.space, rows)
