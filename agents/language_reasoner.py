@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -84,9 +85,7 @@ class LanguageReasoner:
             SettingsError: The endpoint needs a key.
             MissingPartError: A package is missing.
         """
-        self._templates = {name: find(name, templates_folder) for name in _TEMPLATES}
-        for name in ("principles", "repair", "investigate"):
-            _refuse_other_reply(self._templates[name])
+        self._templates = _found(templates_folder)
         here = isinstance(model, str) and served_here(model)
         self._limits = limits or (SERVED_HERE if here else Limits())
         self._allowance = allowance or Allowance()
@@ -140,6 +139,12 @@ class LanguageReasoner:
             authors = self._with_prompts(asker, admission, inputs, reflection)
         self._finish(asker, admission, authors, reflection)
         return reflection
+
+    def with_templates(self, folder: Path) -> LanguageReasoner:
+        """The same model, started once, asked with other templates; closing either closes both."""
+        other = copy.copy(self)
+        other._templates = _found(folder)
+        return other
 
     def close(self) -> None:
         """Stop the model's server if there is one; calling twice is allowed."""
@@ -265,6 +270,18 @@ def _chat(model: str | BaseChatModel | Chat, limits: Limits, say: Callable[[str]
     if isinstance(model, str):
         return chat_model(model, reply_tokens=limits.reply_tokens, seconds=limits.seconds, on_line=say)
     return Chat(f"object:{type(model).__name__}", lambda: model)
+
+
+def _found(folder: Path | None) -> dict[str, Template]:
+    """All templates by name, those of the folder first.
+
+    Raises:
+        TemplateError: One has problems, or asks for another reply than it must.
+    """
+    templates = {name: find(name, folder) for name in _TEMPLATES}
+    for name in ("principles", "repair", "investigate"):
+        _refuse_other_reply(templates[name])
+    return templates
 
 
 def _refuse_other_reply(template: Template) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+
+from vitruvius.errors import UserError
 
 
 class Job(Protocol):
@@ -21,11 +26,45 @@ class Job(Protocol):
 
 
 J = TypeVar("J", bound=Job)
+Done = dict[str, dict[str, Any]]
+"""Results by the key of their job."""
+
+
+class Parser(argparse.ArgumentParser):
+    """What all benchmarks of many runs take: seeds, a file of finished runs, processes."""
+
+    def __init__(self, description: str | None, *, seeds: int, jobs: bool = True) -> None:
+        """Args: the text of `--help`, the usual number of seeds, and whether processes can be chosen."""
+        super().__init__(description=description, formatter_class=argparse.RawTextHelpFormatter)
+        self.add_argument("--seeds", type=int, default=seeds, help="seeds 0 to one less than this")
+        self.add_argument("--out", type=Path, help="JSON lines of finished runs, to resume from")
+        if jobs:
+            self.add_argument("--jobs", type=int, default=1, help="parallel processes")
+
+    def add_names(self, option: str, known: Iterable[str], usual: Iterable[str] | None = None) -> None:
+        """An option that takes some of the known names, with commas between them."""
+        names = list(known)
+        chosen = ",".join(names if usual is None else usual)
+
+        def read(text: str) -> list[str]:
+            if wrong := [name for name in text.split(",") if name not in names]:
+                raise argparse.ArgumentTypeError(f"unknown name {wrong[0]!r}; allowed: {', '.join(names)}")
+            return text.split(",")
+
+        self.add_argument(option, type=read, default=chosen, help=f"of {', '.join(names)}")
+
+    @contextmanager
+    def refusals(self) -> Generator[None]:
+        """A user's error within is one of the command line: usage, one sentence, status 2."""
+        try:
+            yield
+        except UserError as error:
+            self.error(str(error))
 
 
 def run_all(
     jobs: Sequence[J], execute: Callable[[J], Mapping[str, Any]], workers: int, out: Path | None
-) -> dict[str, dict[str, Any]]:
+) -> Done:
     """Results of all jobs by key: read from the file where it has them, run where it has not.
 
     Args:
@@ -34,7 +73,10 @@ def run_all(
         workers: Processes.
         out: JSON lines of finished runs, appended to; None keeps nothing.
     """
-    done = {result["key"]: result for result in finished(out)}
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    done = {result["key"]: result for result in finished(out) if "key" in result}
     left = list({job.key: job for job in jobs if job.key not in done}.values())
     print(f"{len({job.key for job in jobs})} runs, {len(left)} of them to do", file=sys.stderr, flush=True)
     for count, (job, result) in enumerate(_run(left, execute, workers), start=1):

@@ -15,23 +15,18 @@ With `--out`, finished runs are appended to the file, and runs that it holds are
 
 from __future__ import annotations
 
-import argparse
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _paired import against
+from _paired import against, interval
 from _record import print_record, settings_hash
-from _runs import run_all
+from _runs import Parser, run_all
 from numpy.typing import NDArray
-from search import interval
 
 from vitruvius.agents.baselines import Curve, random_search
-from vitruvius.errors import UserError
 from vitruvius.generator.evaluation.revealed import optimum
 from vitruvius.generator.evaluation.task import Task
 
@@ -169,29 +164,19 @@ def summarise(jobs: list[Job], done: Mapping[str, Mapping[str, Any]], evaluation
 
 def main() -> None:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(__doc__, seeds=20)
     parser.add_argument("--start", default="nothing", choices=STARTS)
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
+    parser.add_names("--parts", PARTS)
     parser.add_argument("--evaluations", type=int, default=50)
-    parser.add_argument("--seeds", type=int, default=20, help="seeds 0 to one less than this")
     parser.add_argument("--few", type=int, default=6, help="seeds of sessions with fine-tuning")
-    parser.add_argument("--out", type=Path, help="JSON lines of finished runs, to resume from")
-    parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
     given = parser.parse_args()
-    parts = given.parts.split(",")
-    if wrong := [part for part in parts if part not in PARTS]:
-        parser.error(f"unknown part {wrong[0]!r}; allowed: {', '.join(PARTS)}")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    parts = given.parts
     jobs = jobs_of(given.start, parts, given.evaluations, given.seeds, given.few)
-    try:
+    with parser.refusals():
         for target, sources in STARTS[given.start]:
             for task in (target, *sources):
                 Task(task)
-        if given.out is not None:
-            given.out.parent.mkdir(parents=True, exist_ok=True)
         done = run_all(jobs, execute, given.jobs, given.out)
-    except UserError as error:
-        parser.error(str(error))
     settings = {f"{job.target} {job.part}": job.settings for job in jobs if job.seed == 0}
     print_record("ablation", range(given.seeds), settings, summarise(jobs, done, given.evaluations))
 

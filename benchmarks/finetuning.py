@@ -13,7 +13,6 @@ With `--out`, finished runs are appended to the file, and runs that it holds are
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,14 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from _by_score import Truth
+from _paired import interval
 from _record import print_record
-from _runs import run_all
-from search import interval
+from _runs import Parser, run_all
 
 from vitruvius.agents.learning import training_rows
 from vitruvius.agents.posterior import predict
 from vitruvius.agents.session import Session
-from vitruvius.errors import UserError
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.language_model import finetune
 from vitruvius.generator.library import load_or_train
@@ -118,24 +116,18 @@ def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(__doc__, seeds=4)
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--steps", default="0,25,50,100", help="batches of 96 sequences")
     parser.add_argument("--evaluations", type=int, default=26, help="measured before the fine-tuning")
-    parser.add_argument("--seeds", type=int, default=4, help="seeds 0 to one less than this")
-    parser.add_argument("--out", type=Path, help="JSON lines of finished runs, to resume from")
     given = parser.parse_args()
     steps, seeds = [int(number) for number in given.steps.split(",")], range(given.seeds)
     jobs = [
         Job(task, given.evaluations, count, seed)
         for task in given.tasks.split(",") for seed in seeds for count in steps
     ]  # fmt: skip
-    try:
-        if given.out is not None:
-            given.out.parent.mkdir(parents=True, exist_ok=True)
-        done = run_all(jobs, execute, 1, given.out)
-    except UserError as error:
-        parser.error(str(error))
+    with parser.refusals():
+        done = run_all(jobs, execute, given.jobs, given.out)
     settings = {"evaluations": given.evaluations, "steps": steps, "session": SESSION, "draws": DRAWS}
     print_record("finetuning", seeds, settings, summarise([done[job.key] for job in jobs]))
 

@@ -17,7 +17,6 @@ model. With `--out`, finished runs are appended to the file, and runs that it ho
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -27,15 +26,13 @@ from typing import Any
 
 import numpy as np
 from _methods import run_method, settings_of
-from _paired import against, mean_curves
+from _paired import against, interval, mean_curves
 from _record import print_record, settings_hash
-from _runs import read_options, run_all
+from _runs import Parser, read_options, run_all
 from _simulated_darts import TREES, agreement, landscape, simulated_darts
 from ablation import PARTS, SLOW, WHOLE
 from numpy.typing import NDArray
-from search import interval
 
-from vitruvius.errors import UserError
 from vitruvius.generator.evaluation.task import Task
 
 Array = NDArray[np.float64]
@@ -162,31 +159,21 @@ def _shares(group: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
 
 def main() -> None:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(__doc__, seeds=6)
     parser.add_argument("--tables", default=os.environ.get("VITRUVIUS_TABLES"), help="folder of the tables")
-    parser.add_argument("--methods", default=",".join(NAMES), help=f"of {', '.join(NAMES)}")
+    parser.add_names("--methods", NAMES)
     parser.add_argument("--evaluations", type=int, default=100)
-    parser.add_argument("--seeds", type=int, default=6, help="seeds 0 to one less than this")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of all sessions")
-    parser.add_argument("--out", type=Path, help="JSON lines of finished runs, to resume from")
-    parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
     given = parser.parse_args()
-    methods = given.methods.split(",")
-    if wrong := [method for method in methods if method not in NAMES]:
-        parser.error(f"unknown method {wrong[0]!r}; allowed: {', '.join(NAMES)}")
+    methods = given.methods
     if given.tables is None:
         parser.error("give --tables FOLDER, or set VITRUVIUS_TABLES")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     folder, options = Path(given.tables), read_options(given.set)
     seeds = range(given.seeds)
     jobs = [Job(folder, method, given.evaluations, seed, options) for seed in seeds for method in methods]
-    try:
+    with parser.refusals():
         task = simulated_darts(folder)
-        if given.out is not None:
-            given.out.parent.mkdir(parents=True, exist_ok=True)
         done = run_all(jobs, execute, given.jobs, given.out)
-    except UserError as error:
-        parser.error(str(error))
     runs = {method: [done[job.key] for job in jobs if job.method == method] for method in methods}
     shape = landscape(task)
     results = summarise(runs, task.name, shape["climbed, best"], given.evaluations)

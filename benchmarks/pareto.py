@@ -15,25 +15,20 @@ MO-TPE need `pip install vitruvius[benchmarks]`.
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import os
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _front_methods import NAMES, run_method, settings_of
+from _paired import interval
 from _record import print_record, settings_hash
-from _runs import append, finished
+from _runs import Parser, run_all
 from numpy.typing import NDArray
 
 from vitruvius.agents.pareto import hypervolume
-from vitruvius.errors import UserError
 from vitruvius.figures import as_file, curves
 from vitruvius.generator.evaluation.table import TableBench
 from vitruvius.generator.evaluation.task import Task
@@ -41,7 +36,6 @@ from vitruvius.generator.evaluation.task import Task
 TASKS = "nasbench201/cifar10,nasbench201/cifar100,nasbench201/imagenet16"
 DEVICES = "pixel3,fpga,1080ti_1"
 MARKS = (20, 50, 100)
-RESAMPLES = 10_000
 OPTIONS = {"reasoner": "none", "proposer": "ngram", "finetune_every": 0}
 """Of the session: with objectives no principle prunes, so none is proposed; no code model is fine-tuned."""
 
@@ -58,11 +52,11 @@ class Job:
     options: Mapping[str, Any]
 
     @property
-    def key(self) -> tuple[str, int]:
+    def key(self) -> str:
         """Under which a finished run is found again."""
         data = {**asdict(self), "options": settings_of(self.method, self.options)}
         del data["seed"]
-        return settings_hash(data), self.seed
+        return f"{settings_hash(data)}-{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -110,42 +104,9 @@ def execute(job: Job) -> dict[str, Any]:
     scale = Scale.of(task, cost)
     volumes = [scale.volume(scores[:n], costs[:n]) for n in range(1, len(scores) + 1)]
     volumes += volumes[-1:] * (job.evaluations - len(volumes))
-    return {
-        "settings": job.key[0], "seed": job.seed, "task": job.task, "device": job.device,
-        "method": job.method, "volumes": [round(v, 6) for v in volumes],
-        "seconds": round(time.perf_counter() - began, 2),
-    }  # fmt: skip
-
-
-def run_jobs(jobs: Sequence[Job], workers: int, out: Path | None) -> dict[tuple[str, int], list[float]]:
-    """Curves of all jobs by key: read from the file where it has them, run where it has not."""
-    done = {(r["settings"], r["seed"]): r["volumes"] for r in finished(out)}
-    left = [job for job in jobs if job.key not in done]
-    print(f"{len(jobs)} runs, {len(jobs) - len(left)} of them done before", file=sys.stderr, flush=True)
-    for count, result in enumerate(_run(left, workers), start=1):
-        done[result["settings"], result["seed"]] = result["volumes"]
-        if out is not None:
-            append(out, result)
-        what = " ".join(str(result[name]) for name in ("task", "device", "method", "seed"))
-        told = f"[{count}/{len(left)}] {what}: {result['volumes'][-1]:.4f}, {result['seconds']} s"
-        print(told, file=sys.stderr, flush=True)
-    return done
-
-
-def _run(jobs: Sequence[Job], workers: int) -> Iterator[dict[str, Any]]:
-    if workers == 1:
-        yield from map(execute, jobs)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(execute, job) for job in jobs]):
-            yield future.result()
-
-
-def interval(values: NDArray[np.float64]) -> list[float]:
-    """[mean, low, high] with the percentile bootstrap."""
-    picks = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
-    return [round(float(x), 5) for x in (values.mean(), low, high)]
+    seconds = round(time.perf_counter() - began, 2)
+    said = f"{job.task} {job.device} {job.method} seed {job.seed}: {volumes[-1]:.4f}, {seconds} s"
+    return {"volumes": [round(v, 6) for v in volumes], "seconds": seconds, "said": said}
 
 
 def compare(pairs: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, Any]]:
@@ -158,7 +119,7 @@ def compare(pairs: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, Any
     for rank, name in enumerate(sorted(plain, key=plain.__getitem__)):
         largest = max(largest, min(1.0, plain[name] * (len(plain) - rank)))
         won = int((pairs[name] > 0).sum())
-        found[name] = {"difference": interval(pairs[name]), "won": won, "holm_p": round(largest, 6)}
+        found[name] = {"difference": interval(pairs[name].tolist()), "won": won, "holm_p": round(largest, 6)}
     return {name: found[name] for name in pairs}
 
 
@@ -170,7 +131,7 @@ def results_of(
     table: dict[str, Any] = {}
     pairs: dict[str, NDArray[np.float64]] = {}
     for (task, device), methods in cells.items():
-        here = {m: {str(k): interval(c[:, k - 1]) for k in marks} for m, c in methods.items()}
+        here = {m: {str(k): interval(c[:, k - 1].tolist()) for k in marks} for m, c in methods.items()}
         whole = round(attainable(Task(task), f"latency[{device}]"), 5)
         table.setdefault(task, {})[device] = {**here, "attainable": whole}
         for method, curve in methods.items():
@@ -184,20 +145,14 @@ def results_of(
 
 def main() -> None:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(__doc__, seeds=20)
     parser.add_argument("--tasks", default=TASKS, help="SPACE/DATASET, with commas")
     parser.add_argument("--devices", default=DEVICES, help="devices of the latency table, with commas")
-    parser.add_argument("--methods", default=",".join(NAMES), help=f"of {', '.join(NAMES)}")
+    parser.add_names("--methods", NAMES)
     parser.add_argument("--evaluations", type=int, default=100)
-    parser.add_argument("--seeds", type=int, default=20, help="seeds 0 to one less than this")
-    parser.add_argument("--out", type=Path, help="JSON lines of finished runs, to resume from")
     parser.add_argument("--picture", type=Path, help="SVG of the mean curves")
-    parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
     given = parser.parse_args()
-    methods, tasks, devices = (text.split(",") for text in (given.methods, given.tasks, given.devices))
-    if wrong := [method for method in methods if method not in NAMES]:
-        parser.error(f"unknown method {wrong[0]!r}; allowed: {', '.join(NAMES)}")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    methods, tasks, devices = given.methods, given.tasks.split(","), given.devices.split(",")
     seeds = list(range(given.seeds))
     jobs = {
         (task, device, method): [
@@ -205,16 +160,16 @@ def main() -> None:
         ]
         for task in tasks for device in devices for method in methods
     }  # fmt: skip
-    try:
+    with parser.refusals():
         for task in tasks:
             known = Task(task).bench.devices
             if foreign := [device for device in devices if device not in known]:
                 parser.error(f"{task} has no device {foreign[0]!r}; it has: {', '.join(known) or 'none'}")
-        done = run_jobs([job for group in jobs.values() for job in group], given.jobs, given.out)
-    except UserError as error:
-        parser.error(str(error))
+        done = run_all([job for group in jobs.values() for job in group], execute, given.jobs, given.out)
     cells = {
-        (task, device): {m: np.array([done[job.key] for job in jobs[task, device, m]]) for m in methods}
+        (task, device): {
+            m: np.array([done[job.key]["volumes"] for job in jobs[task, device, m]]) for m in methods
+        }
         for task in tasks for device in devices
     }  # fmt: skip
     results = results_of(cells, given.evaluations)

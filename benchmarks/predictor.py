@@ -14,26 +14,22 @@ With `--out`, finished runs are appended to the file, and runs that it holds are
 
 from __future__ import annotations
 
-import argparse
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _graph_networks import SETTINGS
-from _paired import against
+from _paired import against, interval
 from _predictors import ARCH2VEC_STEPS, MEMBERS, PREDICTORS, TREES
 from _record import print_record
-from _runs import run_all
+from _runs import Parser, run_all
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from vitruvius.agents.selection import log_improvement, normal_scores
-from vitruvius.errors import UserError
 from vitruvius.generator.evaluation.revealed import true_scores
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.space import Choices
@@ -49,7 +45,6 @@ TESTED = 1500
 INITIAL, BATCH = 6, 5
 """As a session's."""
 MARKS = (20, 50, 100)
-RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -124,14 +119,6 @@ def search(job: Job) -> dict[str, Any]:
     return {"regret": [round(float(x), 6) for x in regret]}
 
 
-def interval(values: Sequence[float]) -> list[float]:
-    """[mean, low, high] with the percentile bootstrap."""
-    numbers = np.array(values, dtype=np.float64)
-    picks = np.random.default_rng(0).integers(len(numbers), size=(RESAMPLES, len(numbers)))
-    low, high = np.percentile(numbers[picks].mean(axis=1), [2.5, 97.5])
-    return [round(float(x), 5) for x in (numbers.mean(), low, high)]
-
-
 def tables(
     part: str, tasks: Sequence[str], names: Sequence[str], done: Mapping[str, Mapping[str, Any]],
     marks: Sequence[int], seeds: int,
@@ -168,33 +155,23 @@ def tables(
 
 def main() -> None:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(__doc__, seeds=10)
     parser.add_argument("--part", choices=("tau", "search"), default="tau")
     parser.add_argument("--tasks", default=",".join(TASKS), help="SPACE/DATASET, with commas")
-    parser.add_argument("--predictors", default=",".join(PREDICTORS), help=f"of {', '.join(PREDICTORS)}")
+    parser.add_names("--predictors", PREDICTORS)
     parser.add_argument("--labels", default="", help="numbers of labels or marks of the search, with commas")
-    parser.add_argument("--seeds", type=int, default=10, help="seeds 0 to one less than this")
-    parser.add_argument("--out", type=Path, help="JSON lines of finished runs, to resume from")
-    parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
     given = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    tasks, names = given.tasks.split(","), given.predictors.split(",")
-    if wrong := [name for name in names if name not in PREDICTORS]:
-        parser.error(f"unknown predictor {wrong[0]!r}; allowed: {', '.join(PREDICTORS)}")
+    tasks, names = given.tasks.split(","), given.predictors
     marks = [int(m) for m in given.labels.split(",") if m] or list(LABELS if given.part == "tau" else MARKS)
     numbers = marks if given.part == "tau" else [max(marks)]
     jobs = [
         Job(given.part, task, name, number, seed)
         for seed in range(given.seeds) for task in tasks for number in numbers for name in names
     ]  # fmt: skip
-    try:
+    with parser.refusals():
         for task in tasks:
             Task(task)
-        if given.out is not None:
-            given.out.parent.mkdir(parents=True, exist_ok=True)
         done = run_all(jobs, execute, given.jobs, given.out)
-    except UserError as error:
-        parser.error(str(error))
     results = tables(given.part, tasks, names, done, marks, given.seeds)
     settings = {
         "part": given.part, "tasks": tasks, "predictors": names, "marks": marks, "tested": TESTED,

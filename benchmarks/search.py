@@ -14,32 +14,25 @@ With `--out`, finished runs are appended to the file, and runs that it holds are
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import os
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _methods import NAMES, run_method, settings_of
-from _paired import against, mean_curves
+from _paired import against, interval, mean_curves
 from _record import print_record, settings_hash
 from _renamed import RenamedSpace, disguise
-from _runs import append, finished, read_options
+from _runs import Parser, read_options, run_all
 from numpy.typing import NDArray
 
-from vitruvius.errors import UserError
 from vitruvius.figures import as_file, curves
 from vitruvius.generator.evaluation.revealed import has_test, optimum, reveal_test
 from vitruvius.generator.evaluation.task import Task
 
 MARKS = (10, 20, 50, 100, 192)
-RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -61,9 +54,9 @@ class Job:
         return {**data, "options": settings_of(self.method, self.options)}
 
     @property
-    def key(self) -> tuple[str, int]:
+    def key(self) -> str:
         """Under which a finished run is found again."""
-        return (settings_hash(self.settings), self.seed)
+        return f"{settings_hash(self.settings)}-{self.seed}"
 
 
 def execute(job: Job) -> dict[str, Any]:
@@ -87,38 +80,11 @@ def execute(job: Job) -> dict[str, Any]:
             architecture = task.space.uncovered(architecture)
         regrets.append(sign * (best - score))
         tests.append(None if test is None else test(architecture))
-    return {
-        "settings": job.key[0], "seed": job.seed, "task": job.task, "method": job.method,
-        "rename": job.rename, "regret": regrets, "test": tests,
-        "seconds": round(time.perf_counter() - began, 2),
-    }  # fmt: skip
-
-
-def run_jobs(jobs: list[Job], workers: int, out: Path | None) -> dict[tuple[str, int], dict[str, Any]]:
-    """Results of all jobs by key: read from the file where it has them, run where it has not."""
-    done = {(one["settings"], one["seed"]): one for one in finished(out)}
-    left = [job for job in jobs if job.key not in done]
-    print(f"{len(jobs)} runs, {len(jobs) - len(left)} of them done before", file=sys.stderr, flush=True)
-    for count, result in enumerate(_run(left, workers), start=1):
-        done[result["settings"], result["seed"]] = result
-        if out is not None:
-            append(out, result)
-        final = next((r for r in reversed(result["regret"]) if r is not None), None)
-        shown = "nothing found" if final is None else f"regret {final:.4f}"
-        print(
-            f"[{count}/{len(left)}] {result['method']} seed {result['seed']}: {shown}, {result['seconds']} s",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
-    return done
-
-
-def _run(jobs: list[Job], workers: int) -> Iterator[dict[str, Any]]:
-    if workers == 1:
-        yield from map(execute, jobs)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(execute, job) for job in jobs]):
-            yield future.result()
+    seconds = round(time.perf_counter() - began, 2)
+    final = next((regret for regret in reversed(regrets) if regret is not None), None)
+    shown = "nothing found" if final is None else f"regret {final:.4f}"
+    said = f"{job.task} {job.method} seed {job.seed}: {shown}, {seconds} s"
+    return {"regret": regrets, "test": tests, "seconds": seconds, "said": said}
 
 
 def summarise(runs: list[dict[str, Any]], evaluations: int) -> dict[str, dict[str, list[float] | None]]:
@@ -126,60 +92,44 @@ def summarise(runs: list[dict[str, Any]], evaluations: int) -> dict[str, dict[st
     table: dict[str, dict[str, list[float] | None]] = {}
     for mark in [m for m in MARKS if m <= evaluations] or [evaluations]:
         table[str(mark)] = {
-            name: interval([run[column][min(mark, len(run[column])) - 1] for run in runs])
+            name: _mean([run[column][min(mark, len(run[column])) - 1] for run in runs])
             for name, column in (("valid_regret", "regret"), ("test", "test"))
         }
     return table
 
 
-def interval(values: list[float | None]) -> list[float] | None:
-    """[mean, low, high] with the percentile bootstrap; None where a run had nothing."""
-    if any(value is None for value in values):
-        return None
-    numbers = np.array(values, dtype=np.float64)
-    picks = np.random.default_rng(0).integers(len(numbers), size=(RESAMPLES, len(numbers)))
-    low, high = np.percentile(numbers[picks].mean(axis=1), [2.5, 97.5])
-    return [round(float(x), 5) for x in (numbers.mean(), low, high)]
+def _mean(values: Sequence[float | None]) -> list[float] | None:
+    """[mean, low, high]; None where a run had nothing."""
+    known = [value for value in values if value is not None]
+    return interval(known) if len(known) == len(values) else None
 
 
 def main() -> None:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(__doc__, seeds=30)
     parser.add_argument(
         "--task", default="nasbench-graph/cora", help="SPACE/DATASET with a table, or several, with commas"
     )
-    parser.add_argument("--methods", default="vitruvius,random,evolution", help=f"of {', '.join(NAMES)}")
+    parser.add_names("--methods", NAMES, ("vitruvius", "random", "evolution"))
     parser.add_argument("--evaluations", type=int, default=100)
-    parser.add_argument("--seeds", type=int, default=30, help="seeds 0 to one less than this")
     parser.add_argument("--proposer", default="transformers", help="engine of the code model")
     parser.add_argument("--rename", type=int, nargs="?", const=1, default=0, help="disguise with this number")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="option of the session"
     )
-    parser.add_argument("--out", type=Path, help="JSON lines of finished runs, to resume from")
     parser.add_argument("--picture", type=Path, help="SVG of the mean curves; needs the method random")
-    parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
     given = parser.parse_args()
-    methods = given.methods.split(",")
-    if wrong := [method for method in methods if method not in NAMES]:
-        parser.error(f"unknown method {wrong[0]!r}; allowed: {', '.join(NAMES)}")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    methods, tasks, seeds = given.methods, given.task.split(","), list(range(given.seeds))
     options = {"reasoner": "statistics", "proposer": given.proposer, **read_options(given.set)}
-    seeds = list(range(given.seeds))
-    tasks = given.task.split(",")
     jobs = {
         (task, method): [Job(task, method, given.evaluations, seed, given.rename, options) for seed in seeds]
         for task in tasks
         for method in methods
     }
-    try:
+    with parser.refusals():
         for task in tasks:
             Task(task)
-        if given.out is not None:
-            given.out.parent.mkdir(parents=True, exist_ok=True)
-        done = run_jobs([job for group in jobs.values() for job in group], given.jobs, given.out)
-    except UserError as error:
-        parser.error(str(error))
+        done = run_all([job for group in jobs.values() for job in group], execute, given.jobs, given.out)
     results: dict[str, Any] = {task: {} for task in tasks}
     for (task, method), group in jobs.items():
         results[task][method] = summarise([done[job.key] for job in group], given.evaluations)

@@ -16,8 +16,6 @@ With `--out`, finished runs are appended to the file, and runs that it holds are
 
 from __future__ import annotations
 
-import argparse
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,15 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _paired import against
+from _paired import against, interval
 from _record import print_record, settings_hash
-from _runs import read_options, run_all
+from _runs import Parser, read_options, run_all
 from _transfer_methods import ASKS, names, run_method
 from _transfer_pairs import PROTOCOLS, Pair, random_leaves, sources_of
 from numpy.typing import NDArray
-from search import interval
 
-from vitruvius.errors import UserError
 from vitruvius.figures import as_file
 from vitruvius.figures import curves as drawn
 from vitruvius.generator.evaluation.revealed import optimum
@@ -98,22 +94,18 @@ def execute(job: Job) -> dict[str, Any]:
     return {"regret": regrets, "seconds": seconds, "said": said, "notes": dict(run.notes)}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def _parser() -> Parser:
+    parser = Parser(__doc__, seeds=30)
     parser.add_argument("--protocol", default="nasbench-graph", choices=PROTOCOLS)
     parser.add_argument("--targets", help="only these targets of the protocol, with commas between them")
-    usual = ",".join(name for name in names() if name != ASKS)
-    parser.add_argument("--methods", default=usual, help=f"of {', '.join(names())}")
+    parser.add_names("--methods", names(), (name for name in names() if name != ASKS))
     parser.add_argument("--model", help=f"language model of {ASKS}, as openai:MODEL or vllm:smollm2")
     parser.add_argument("--size", type=int, default=200, help="measurements of each source")
     parser.add_argument("--evaluations", type=int, help="budget; by default the protocol's")
-    parser.add_argument("--seeds", type=int, default=30, help="seeds 0 to one less than this")
     parser.add_argument("--reasoner", default="statistics", help="of the sessions")
     parser.add_argument("--proposer", default="uniform", help="of the sessions: what writes codes")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="session option")
-    parser.add_argument("--out", type=Path, help="JSON lines of finished runs, to resume from")
     parser.add_argument("--picture", type=Path, help="SVG of the mean curves")
-    parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
     return parser
 
 
@@ -121,10 +113,6 @@ def main() -> None:
     """Parse, run, print."""
     parser = _parser()
     given = parser.parse_args()
-    methods = given.methods.split(",")
-    if wrong := [method for method in methods if method not in names()]:
-        parser.error(f"unknown method {wrong[0]!r}; allowed: {', '.join(names())}")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     protocol = PROTOCOLS[given.protocol]
     evaluations = given.evaluations or protocol.evaluations
     wanted = given.targets.split(",") if given.targets else None
@@ -132,7 +120,7 @@ def main() -> None:
     options = {
         "reasoner": given.reasoner, "proposer": given.proposer, "finetune_every": 0, **read_options(given.set)
     }  # fmt: skip
-    usable = [method for method in methods if method in protocol.methods]
+    usable = [method for method in given.methods if method in protocol.methods]
     jobs = {
         (pair, method): [
             Job(pair, method, given.size, evaluations, seed, options, given.model)
@@ -143,13 +131,9 @@ def main() -> None:
     }
     if not jobs:
         parser.error(f"nothing to run: {given.protocol} has the targets {[p.target for p in protocol.pairs]}")
-    try:
+    with parser.refusals():
         Task(pairs[0].target)
-        if given.out is not None:
-            given.out.parent.mkdir(parents=True, exist_ok=True)
         done = run_all([job for group in jobs.values() for job in group], execute, given.jobs, given.out)
-    except UserError as error:
-        parser.error(str(error))
     curves = {
         where: np.array([done[job.key]["regret"] for job in group]) / random_leaves(where[0])
         for where, group in jobs.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from vitruvius.errors import UserError
@@ -22,6 +23,17 @@ def cache_folder() -> Path:
         raise UserError(
             "This user has no home folder: set VITRUVIUS_CACHE to a folder that can be written."
         ) from None
+
+
+def absolute(path: str) -> str:
+    """The same place, from whichever folder it is looked at; ~ is the user's home folder."""
+    return str(Path(os.path.expanduser(path)).absolute())
+
+
+def as_argument(path: str | Path) -> str:
+    """How a file or folder is named on a command line that can be copied."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

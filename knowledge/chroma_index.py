@@ -154,6 +154,7 @@ class Index:
         from chromadb.errors import ChromaError
 
         try:
+            limit = min(limit, max(self._collection.count(), 1))  # Chroma fails on numbers that are too large
             found = self._collection.query(
                 query_embeddings=vectors, n_results=limit, where=where, include=["distances"]
             )

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
-from vitruvius.errors import InvalidPredicateError, UnknownNameError
+from vitruvius.errors import InvalidPredicateError, UnknownNameError, UserError
 from vitruvius.generator.space import SearchSpace
+from vitruvius.knowledge.conditions import MAX_NODES
 from vitruvius.knowledge.predicate import All, AnyOf, AnyPredicate, Count, Not, Predicate
 
 Item = tuple[str, object]
@@ -56,13 +57,19 @@ def sorted_parts(items: Sequence[Item]) -> Parts:
 
 
 def joined(items: Sequence[Item]) -> AnyPredicate | None:
-    """Predicates joined by and, groups of them by or."""
+    """Predicates joined by and, groups of them by or.
+
+    Raises:
+        UserError: More than a predicate can hold.
+    """
     groups: list[list[AnyPredicate]] = [[]]
     for kind, value in items:
         if kind == "or":
             groups.append([])
         else:
             groups[-1].append(cast("AnyPredicate", value))
+    if max(map(len, (groups, *groups))) > MAX_NODES:
+        raise UserError(f"The question names more than {MAX_NODES} things at once: ask about fewer.")
     parts = [group[0] if len(group) == 1 else All(parts=tuple(group)) for group in groups if group]
     if not parts:
         return None

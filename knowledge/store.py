@@ -14,6 +14,7 @@ from vitruvius.errors import (
     UnknownNameError,
     UserError,
 )
+from vitruvius.generator.files import as_argument
 from vitruvius.knowledge.chroma_index import (
     Card,
     DamagedIndex,
@@ -174,7 +175,7 @@ class Store:
         )
 
     def _command(self, embedder: str) -> str:
-        run = self._folder.parent if self._folder is not None else "RUN"
+        run = as_argument(self._folder.parent) if self._folder is not None else "RUN"
         return f"vitruvius principles reindex {run} --embedder {embedder}"
 
     def _card(self) -> Card:

@@ -17,7 +17,7 @@ from vitruvius.agents.options import Options
 from vitruvius.agents.pareto import nondominated
 from vitruvius.agents.reasoner import Brief, Experiment, Reflection
 from vitruvius.agents.session import Session
-from vitruvius.cli import app
+from vitruvius.cli.commands import app
 from vitruvius.config import dump_settings, load_settings
 from vitruvius.errors import InvalidPredicateError, SettingsError, UnknownNameError, UserError
 from vitruvius.generator.evaluation.manual import Manual

@@ -87,7 +87,7 @@ def test_a_session_says_where_its_evaluations_came_from(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--methods", "magic"), "unknown method 'magic'"),
+        (("--methods", "magic"), "unknown name 'magic'; allowed:"),
         (("--tables", "nowhere"), "nowhere holds no nasbench_"),
     ],
 )

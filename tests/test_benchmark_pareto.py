@@ -45,7 +45,7 @@ def test_pareto_runs_resumes_and_draws(tmp_path: Path) -> None:
     assert len(curve) == 20 and curve == sorted(curve)
     assert picture.read_text().startswith('<svg xmlns="http://www.w3.org/2000/svg" ')  # else it is not drawn
     again = run("pareto.py", *common, "--methods", "random", "--out", str(out))
-    assert "2 runs, 2 of them done before" in again.stderr and record(again)["results"] == first["results"]
+    assert "2 runs, 0 of them to do" in again.stderr and record(again)["results"] == first["results"]
 
 
 def test_pareto_compares_in_pairs(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_pareto_compares_in_pairs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
-        ("pareto.py", ("--methods", "magic"), "unknown method 'magic'"),
+        ("pareto.py", ("--methods", "magic"), "unknown name 'magic'; allowed:"),
         ("pareto.py", ("--tasks", "nasbench-graph/cora", "--devices", "toaster"), "no device 'toaster'"),
         ("overhead.py", ("--sizes", "100,few"), "whole numbers"),
     ],

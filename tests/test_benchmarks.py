@@ -56,7 +56,7 @@ def test_baselines_then_resume(tmp_path: Path) -> None:
     out.write_text("\n".join(lines[:3]) + "\n" + lines[3][:40])
     for done in (3, 4):
         again = search(*common, "--methods", "random,evolution")
-        assert f"4 runs, {done} of them done before" in again.stderr
+        assert f"4 runs, {4 - done} of them to do" in again.stderr
         assert record(again)["results"] == one["results"]
 
 
@@ -114,7 +114,7 @@ def test_the_same_in_disguise() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--methods", "magic"), "unknown method 'magic'"),
+        (("--methods", "magic"), "unknown name 'magic'; allowed:"),
         (("--task", "nasbench-graph/coral", "--methods", "random"), "cora"),
         (("--set", "poool=3", "--methods", "vitruvius", "--seeds", "1"), "poool"),
     ],

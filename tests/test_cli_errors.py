@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shlex
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +30,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def app() -> None:
         raise error
 
-    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr("vitruvius.cli.commands.app", app)
 
 
 def from_another(text: str) -> Exception:
@@ -59,12 +60,30 @@ def test_a_full_disk_is_one_sentence_whoever_noticed_it(
         cli.main()
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: ..")]
+)
+def test_too_little_memory_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    raising(monkeypatch, error)
+    assert run(monkeypatch, "export") == 1
+    assert capsys.readouterr().err.startswith("error: The memory of this machine does not suffice")
+
+
 def test_a_file_that_cannot_be_used_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     raising(monkeypatch, PermissionError(errno.EACCES, "Permission denied", "/some/report.html"))
     assert run(monkeypatch, "report") == 1
     assert "/some/report.html cannot be used (Permission denied)" in capsys.readouterr().err
+
+
+def test_an_argument_that_is_no_text_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "principles", "search", "\udced") == 1
+    assert capsys.readouterr().err.startswith("error: The argument '\\udced' is not valid UTF-8")
 
 
 def test_an_error_of_ours_in_the_code_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,14 +132,48 @@ def test_ctrl_c_says_how_to_go_on(
     assert told.format(folder) in capsys.readouterr().err
 
 
-def test_commands_to_go_on_with_can_be_copied(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    folder = tmp_path / "my run"
+def test_ctrl_c_while_the_commands_are_imported_is_one_line() -> None:
+    code = (
+        "import sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "from vitruvius.cli import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "\nStopped: the same command can be run again.\n"
+
+
+def test_ctrl_c_in_any_command_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vitruvius.summary.summarise", interrupted)
+    assert run(monkeypatch, "show", "anything") == 130
+    assert capsys.readouterr().err == "\nStopped: the same command can be run again.\n"
+    monkeypatch.setattr("vitruvius.cli.run.find_settings", interrupted)
+    assert run(monkeypatch, "run") == 130
+    assert capsys.readouterr().err == "\nStopped: the same command can be run again.\n"
+
+
+@pytest.mark.parametrize("name", ["my run", "-mine", "it's $(mine)"])
+def test_commands_to_go_on_with_can_be_copied(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path(name)
     settings = {"proposer": "uniform", "finetune_every": 0, "sources": "none", "reasoner": "none"}
     with build_session(load_settings(None, settings), folder) as session:
         session.run(6)
     print_summary(summarise(folder))
     last = capsys.readouterr().out.partition("\nNext\n")[2].splitlines()
-    assert len(last) == 3 and all(str(folder) in shlex.split(line) for line in last)
+    named = [next(word for word in shlex.split(line) if word.endswith(name)) for line in last]
+    assert len(last) == 3 and all(Path(word) == folder and word[0] != "-" for word in named)
 
 
 def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ def test_list_says_in_two_lines_what_the_evidence_says(run: Path) -> None:
     assert first.endswith("Two [bold]convolutions[/bold] help. (conv3x3 >= 2: higher)")
     assert second.strip() == "cifar10: +0.21 [+0.05, +0.37]; 7 for, 2 against"
     assert last == "2 of 2 principles."
-    assert "principles show ID" in hint
+    assert hint.endswith("`vitruvius principles show ID`.")
+    assert f"`vitruvius principles show ID --run {run}`." in output("list", "--run", run)
     assert len(output("list").splitlines()) == 2 * 2 + 2
     assert "1 of 2 principles" in output("list", "--limit", "1")
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from vitruvius.cli import app
+from vitruvius.cli.commands import app
 from vitruvius.errors import UnknownNameError, UserError
 from vitruvius.generator.space import get_space, space_names
 

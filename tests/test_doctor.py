@@ -110,7 +110,7 @@ def test_cache_folder_that_does_not_exist_yet_is_fine(
 
 def command(*arguments: str) -> Result:
     """Run `vitruvius doctor`."""
-    from vitruvius.cli import app
+    from vitruvius.cli.commands import app
 
     return CliRunner().invoke(app, ["doctor", *arguments])
 

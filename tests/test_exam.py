@@ -194,7 +194,7 @@ def test_two_trials_say_nothing_of_a_difference() -> None:
 
 
 def test_on_the_command_line() -> None:
-    from vitruvius.cli import app
+    from vitruvius.cli.commands import app
 
     told = CliRunner().invoke(app, ["doctor", "--reasoner", "statistics", "--trials", "1"])
     assert told.exit_code == 0, told.output

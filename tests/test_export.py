@@ -293,6 +293,11 @@ def test_the_command_says_what_it_cannot_do(tmp_path: Path):
     assert isinstance(error, UserError) and "--classes, --channels and --size" in str(error)
     error = invoke(str(own), "--extra", "auxiliary", "--classes", "3", "--channels", "1", "--size", "8")[2]
     assert isinstance(error, UserError) and "no extra 'auxiliary'" in str(error)
-
+    error = invoke(str(own), "--architecture", "")[2]
+    assert isinstance(error, UserError) and "'' is no architecture of nasbench201" in str(error)
+    graphs = run_folder(tmp_path / "graphs", "nasbench-graph/photo", [TREE.key], [0.9])
+    error = invoke(str(graphs), "--size", "9")[2]
+    assert isinstance(error, UserError) and "leave --size and --cells out" in str(error)
+    assert invoke(str(graphs), "--classes", "9" * 20)[0] == 2
     error = invoke(str(tmp_path / "nowhere"))[2]
     assert isinstance(error, VitruviusError)

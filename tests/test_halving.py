@@ -11,7 +11,7 @@ import pytest
 from training_parts import SPACE, builds, cells, on_cpu
 from typer.testing import CliRunner
 
-from vitruvius.cli import app
+from vitruvius.cli.commands import app
 from vitruvius.errors import UserError
 from vitruvius.generator import export
 from vitruvius.generator.evaluation import halving

@@ -13,7 +13,7 @@ from measured_ledger import SOURCE, claim, filled, measure, skips_help
 from typer.testing import CliRunner
 
 import vitruvius as vt
-from vitruvius.cli import app as vitruvius
+from vitruvius.cli.commands import app as vitruvius
 from vitruvius.cli.principles import app
 from vitruvius.errors import PackError, TargetLeakError, UserError
 from vitruvius.knowledge.embedders import HashingEmbedder
@@ -301,6 +301,28 @@ def test_a_run_takes_over_what_was_placed_in_its_folder(
         quick(tmp_path / "leak", "cora")
     with quick(tmp_path / "leak", "citeseer"):  # the folder is not spoilt by the refusal
         pass
+
+
+def test_scores_of_ones_own_make_packs_and_take_them(tmp_path: Path) -> None:
+    def told(name: str, operation: str, rounds: int = 1) -> Path:
+        task = vt.Task("nasbench-graph", evaluator=vt.Manual(dataset=name))
+        run = tmp_path / name
+        with vt.Session(task, run, proposer="uniform", finetune_every=0) as session:
+            for _ in range(rounds):
+                for architecture in session.ask(10):
+                    session.tell(architecture, float(architecture.key.count(operation)))
+        return run
+
+    mine, file = told("mine", "gat", 4), tmp_path / "mine.json"
+    call("export", "--run", mine, "--status", "any", "--to", file)
+    shown = CliRunner().invoke(vitruvius, ["show", str(mine)]).output
+    assert "not finished: the script that began it goes on with it" in shown
+    place_pack(file, tmp_path / "yours")
+    assert "pack mine" in call("transfer", "--run", told("yours", "gcn"))
+    theirs = told("theirs", "fc")
+    assert "The script that began the run tests them" in call("import", file, "--run", theirs)
+    with pytest.raises(TargetLeakError, match="nasbench-graph/mine"):
+        call("import", file, "--run", mine)
 
 
 def call(*arguments: str | Path) -> str:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vitruvius.errors import UserError
 from vitruvius.generator.space import get_space, space_names
 from vitruvius.knowledge.population import Population
 from vitruvius.knowledge.predicate import Predicate
@@ -235,3 +236,9 @@ def test_whatever_is_asked_gives_predicates_that_can_be_evaluated(pieces: list[s
         if part is not None:
             assert part.check(space, COSTS).holds(population).shape == (20,)
             assert Predicate.parse(part.text()) == part
+
+
+@pytest.mark.parametrize("question", ["skip " * 30, "skip or skip and " * 30])
+def test_a_question_of_too_many_parts_is_refused(question: str) -> None:
+    with pytest.raises(UserError, match="more than 20 things at once"):
+        asked(question)

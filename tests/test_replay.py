@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 import vitruvius as vt
 from vitruvius.agents import reasoners
 from vitruvius.agents.language_reasoner import LanguageReasoner
+from vitruvius.agents.models import Chat
 from vitruvius.agents.options import Options
 from vitruvius.agents.statistics import StatisticsReasoner
 from vitruvius.cli.prompts import app
@@ -197,6 +198,28 @@ def test_two_templates_with_one_model(run: Path, tmp_path: Path, scripted: list[
     assert f"principles {library.find('principles').hash}" in result.output
     assert f"principles {library.load(mine).hash}" in result.output
     assert "nasbench-graph/cora" in result.output and "judge the principles" in result.output
+
+
+def test_the_model_is_started_once_for_two_templates(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+
+    def opened() -> ScriptedChatModel:
+        happened.append("started")
+        return ScriptedChatModel(replies=[GRAPH])
+
+    def named(spec: str, **_: object) -> Chat:
+        return Chat(spec, opened, lambda: happened.append("stopped"))
+
+    monkeypatch.setattr("vitruvius.agents.language_reasoner.chat_model", named)
+    mine = tmp_path / "principles.md"
+    mine.write_text(library.find("principles").text.replace("Propose 1 to", "Name 1 to"))
+    result = compare("principles", str(mine), "--on", str(run), "--reasoner", "vllm:a/model")
+    assert result.exit_code == 0 and happened.count("started") == 1 and happened[-1] == "stopped"
+    happened.clear()
+    assert compare("vllm:a/model", "vllm:another/model", "--on", str(run)).exit_code == 0
+    assert happened == ["started", "stopped", "started", "stopped"]
 
 
 def test_a_broken_template_is_refused_before_any_model_is_asked(

@@ -267,7 +267,7 @@ def test_folder_without_a_ledger_is_told(tmp_path: Path) -> None:
 
 
 def test_commands(run: Path) -> None:
-    from vitruvius.cli import app
+    from vitruvius.cli.commands import app
 
     shown = CliRunner().invoke(app, ["show", str(run), "--json"])
     assert json.loads(shown.output)["counted"] == 14

@@ -9,7 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vitruvius.cli import app
+from vitruvius.cli.commands import app
 from vitruvius.config import build_evaluator, build_plan, dump_settings, load_settings
 from vitruvius.errors import SettingsError
 from vitruvius.generator.evaluation.pool import Pool

@@ -107,6 +107,7 @@ class TestSearch:
     def test_more_than_the_index_buffers(self, ledger: Ledger, store: Store) -> None:
         add_fast(ledger, [principle(operation, n) for operation in OPERATIONS for n in range(1, 241)])
         assert len(store.search("skip", limit=50)) == 50
+        assert len(store.search("skip", limit=10**20)) == store.count()
         matches = store.search("at least 7 skip operations", about="conv1x1", limit=500)
         assert len({match.principle.id for match in matches}) == 240
         assert [m.similarity for m in matches] == sorted((m.similarity for m in matches), reverse=True)

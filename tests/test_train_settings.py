@@ -9,8 +9,16 @@ from pathlib import Path
 import pytest
 
 from vitruvius.agents.options import Options
-from vitruvius.config import Settings, build_evaluator, build_rungs, dump_settings, load_settings
-from vitruvius.errors import UserError
+from vitruvius.config import (
+    Settings,
+    build_evaluator,
+    build_rungs,
+    build_sources,
+    build_task,
+    dump_settings,
+    load_settings,
+)
+from vitruvius.errors import SettingsError, UserError
 from vitruvius.generator.evaluation.train import Train
 from vitruvius.generator.evaluation.train_settings import TrainSettings
 
@@ -44,6 +52,23 @@ def test_settings_are_written_and_read_back(tmp_path: Path):
     path.write_text(dump_settings(settings))
     assert "[train]" in path.read_text()
     assert load_settings(path, {}) == settings
+
+
+def test_paths_are_kept_so_that_a_run_is_resumed_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    train = {"evaluator": "train", "dataset": "photos", "recipe": "mine.toml"}
+    looked_up = {"table": "tables", "templates": "../words", "latency_files": ["mine=a.csv"]}
+    settings = load_settings(None, train)
+    assert settings.task == "nasbench201/photos"
+    assert (settings.dataset, settings.train.recipe) == (f"{tmp_path}/photos", f"{tmp_path}/mine.toml")
+    settings = load_settings(None, looked_up)
+    assert (settings.table, settings.templates) == (f"{tmp_path}/tables", f"{tmp_path}/../words")
+    assert settings.latency_files == [f"mine={tmp_path}/a.csv"]
+    named = load_settings(None, {"evaluator": "train", "dataset": "digits"})
+    assert (named.dataset, named.train.recipe, named.templates) == ("digits", "fast", None)
 
 
 def test_training_searches_nasbench201_on_its_data_set_where_no_task_is_named(tmp_path: Path):
@@ -87,6 +112,23 @@ def test_halving_searches_with_the_lowest_rung():
             build_evaluator(load_settings(None, {"evaluator": "train", **setting}))
 
 
+def test_a_pack_or_a_run_is_no_source(tmp_path: Path):
+    settings = load_settings(None, {"sources": [str(tmp_path)]})
+    with pytest.raises(SettingsError, match=r"is a file or folder, .*principles import"):
+        build_sources(settings, build_task(settings))
+
+
+@pytest.mark.parametrize("evaluator", ["train", "zero-cost"])
+def test_a_task_that_names_another_data_set_says_so(evaluator: str):
+    settings = load_settings(None, {"evaluator": evaluator, "task": "nasbench201/cifar10"})
+    told = r"given twice .*'cifar10' by task = .*'digits' by dataset = .*Give --task nasbench201/digits, or"
+    with pytest.raises(SettingsError, match=told):
+        build_task(settings)
+    graphs = load_settings(None, {"evaluator": evaluator, "task": "nasbench-graph/cora"})
+    with pytest.raises(UserError, match="Networks of nasbench-graph read graphs"):
+        build_task(graphs)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -97,7 +139,7 @@ def test_halving_searches_with_the_lowest_rung():
         ({"dataset": "mnist"}, r"dataset = 'mnist' has no effect with evaluator = 'table': .*--evaluator train"),
         ({"workers": 2}, r"workers = 2 has no effect .*give --evaluator train or --evaluator ray"),
         ({"recipe": "fast"}, r"recipe = 'fast' has no effect"),
-        ({"evaluator": "train", "table": "x.parquet"}, r"table = 'x.parquet' has no effect .*'train'"),
+        ({"evaluator": "train", "table": "x.parquet"}, r"table = '.*x.parquet' has no effect .*'train'"),
         ({"evaluator": "zero-cost", "halving": 3}, r"halving = 3 has no effect with evaluator = 'zero-cost'"),
         ({"proposer": "ngram", "proposer_url": "http://h/v1"}, r"proposer_url = 'http://h/v1' is not allowed: only"),
     ],

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from vitruvius.cli import app
+from vitruvius.cli.commands import app
 from vitruvius.errors import UnknownNameError, UserError
 from vitruvius.generator.evaluation import latency as timing
 from vitruvius.generator.evaluation.latency import find_device, measure_latency

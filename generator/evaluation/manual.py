@@ -18,7 +18,7 @@ class Manual:
     """Scores come from `session.tell`: nothing is measured here.
 
     Attributes:
-        dataset: Name for the data set, used in the task's name.
+        dataset: Name for the data set, used in the task's name: other data need another one.
         metric: What the scores mean.
         unit: Its unit, for printing.
         maximize: Whether larger is better.
@@ -66,7 +66,8 @@ class ManualBench:
         """
         raise UserError(
             "This task is measured by you: take architectures with session.ask(n) and give their scores "
-            "with session.tell(architecture, score), or create the task with an evaluator such as vt.Train."
+            "with session.tell(architecture, score), or create the task with an evaluator such as vt.Train. "
+            "It is no source of another session: that one takes its principles over as a pack."
         )
 
     def costs(self, choices: Choices) -> Mapping[str, NDArray[np.float64]]:

@@ -54,6 +54,11 @@ class Parts:
     tests: Callable[[], Labelled] | None = None
 
 
+def is_path(source: str) -> bool:
+    """Whether a data set lies where this leads, and is none of those that have a name."""
+    return source not in EMBEDDED and source not in DOWNLOADED and Path(source).exists()
+
+
 def source_name(source: str, classes: int | str | None = None) -> str:
     """What a data set is called, from its name or path alone; nothing of it is read.
 

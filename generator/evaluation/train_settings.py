@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from vitruvius.generator.files import absolute
 
 
 class TrainSettings(BaseModel):
@@ -42,6 +44,12 @@ class TrainSettings(BaseModel):
     """Take only the first so many classes."""
     image_size: int | None = Field(default=None, ge=4)
     """Height and width that image files are scaled to."""
+
+    @field_validator("recipe")
+    @classmethod
+    def _from_anywhere(cls, value: str) -> str:
+        """A run is resumed from any folder."""
+        return absolute(value) if value.endswith(".toml") else value
 
     def arguments(self) -> dict[str, Any]:
         """Those that `Train` takes."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vitruvius.errors import UserError
+from vitruvius.generator.files import as_argument
 from vitruvius.generator.networks import family
 from vitruvius.generator.networks.costs import Shape
 from vitruvius.generator.networks.families.base import Family
@@ -158,7 +159,8 @@ def read_card(folder: Path) -> Card:
         return Card.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
-            f"{folder} is no export: it has no {RECORD}. `vitruvius export RUN --to {folder}` makes one."
+            f"{folder} is no export: it has no {RECORD}. `vitruvius export RUN --to {as_argument(folder)}` "
+            "makes one."
         ) from None
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         first = str(error).splitlines()[0]
@@ -256,7 +258,7 @@ def _use(card: Card, networks: Family) -> str:
             "To train it, beside what it has to be better than:",
             "",
             "```console",
-            f"$ vitruvius retrain FOLDER --dataset {data} --recipe full --seeds 3",
+            f"$ vitruvius retrain FOLDER --dataset {as_argument(data)} --recipe full --seeds 3",
             "```",
             "",
         ]

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from vitruvius.agents.options import Options, reason
 from vitruvius.errors import SettingsError
-from vitruvius.generator.evaluation.sources import source_name
+from vitruvius.generator.evaluation.sources import is_path, source_name
 from vitruvius.generator.evaluation.task import Evaluator, Task
 from vitruvius.generator.evaluation.train_settings import TrainSettings
-from vitruvius.generator.files import write_whole
+from vitruvius.generator.files import absolute, write_whole
+from vitruvius.generator.space import get_space, space_names
 from vitruvius.knowledge.records import bare_url
 
 if TYPE_CHECKING:
@@ -88,6 +89,23 @@ class Settings(BaseModel):
     """How `train` trains."""
     options: Options = Field(default_factory=lambda: Options.model_validate({}))
     """How the session works."""
+
+    @field_validator("table", "templates")
+    @classmethod
+    def _from_anywhere(cls, value: str | None) -> str | None:
+        """A run is resumed from any folder."""
+        return None if value is None else absolute(value)
+
+    @field_validator("dataset")
+    @classmethod
+    def _data_from_anywhere(cls, value: str) -> str:
+        return absolute(value) if is_path(value) else value
+
+    @field_validator("latency_files")
+    @classmethod
+    def _files_from_anywhere(cls, value: list[str] | None) -> list[str] | None:
+        parts = [text.partition("=") for text in value or ()]
+        return value and [f"{device}={absolute(file)}" if file else device for device, _, file in parts]
 
     @field_validator("sources", mode="before")
     @classmethod
@@ -288,9 +306,18 @@ def build_task(settings: Settings) -> Task:
     """The target task.
 
     Raises:
-        SettingsError: A latency file without the name of its device.
+        SettingsError: A latency file without the name of its device, or two data sets.
     """
     evaluator = build_evaluator(settings)
+    space, _, dataset = settings.task.partition("/")
+    if settings.evaluator != "table" and dataset:
+        (known,) = evaluator.datasets(get_space(space))
+        if dataset != known:
+            raise SettingsError(
+                f"The data set is given twice and not the same: {dataset!r} by task = {settings.task!r}, "
+                f"{known!r} by dataset = {settings.dataset!r}. Give --task {space}/{known}, or the data of "
+                f"{dataset!r} with --dataset."
+            )
     if settings.latency_files:
         from vitruvius.generator.evaluation.with_latency import WithLatency
 
@@ -312,6 +339,12 @@ def build_sources(settings: Settings, task: Task) -> list[Task]:
     if settings.sources == "auto":
         others = [name for name in task.evaluator.datasets(task.space) if name != task.dataset]
         return [task.sibling(name) for name in others if name != "proteins"]
+    for name in settings.sources:
+        if Path(name).exists() and name.partition("/")[0] not in space_names():
+            raise SettingsError(
+                f"The source {name!r} is a file or folder, but a source is a task: SPACE/DATASET. What a run "
+                "learned comes to another one by `vitruvius principles export` and `principles import`."
+            )
     plain = build_evaluator(settings) if settings.latency_files else task.evaluator
     same = f"{task.space.name}/"  # a latency file is of one space
     return [Task(name, task.evaluator if name.startswith(same) else plain) for name in settings.sources]

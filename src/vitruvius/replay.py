@@ -26,6 +26,7 @@ from vitruvius.agents.spending import Limits, Spent
 from vitruvius.config import SETTINGS_FILE, build_sources, build_task, load_settings
 from vitruvius.errors import SettingsError, UserError
 from vitruvius.generator.evaluation.task import Task
+from vitruvius.generator.files import as_argument
 from vitruvius.knowledge.evidence import assess
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.observations import Observations
@@ -241,7 +242,9 @@ def stands_for(first: Template, second: Template) -> str:
 def _session(ledger: Ledger, run: Path) -> SessionRecord:
     sessions = {session.id: session for session in ledger.sessions()}
     if not sessions:
-        raise UserError(f"The ledger of {run} holds no session yet: `vitruvius run --run {run}` starts one.")
+        raise UserError(
+            f"The ledger of {run} holds no session yet: `vitruvius run --run {as_argument(run)}` starts one."
+        )
     return sessions.get(session_id(run)) or list(sessions.values())[-1]
 
 

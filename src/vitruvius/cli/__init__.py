@@ -1,4 +1,7 @@
-"""The command line: one module for each noun; heavy imports wait until a command needs them."""
+"""The command line: one module for each noun; heavy imports wait until a command needs them.
+
+Nothing of it is imported here, so that `main` answers Ctrl-C while commands are still being imported.
+"""
 
 from __future__ import annotations
 
@@ -6,67 +9,26 @@ import errno
 import os
 import sys
 
-import typer
-
-from vitruvius.cli import (
-    doctor,
-    export,
-    generator,
-    latency,
-    principles,
-    prompts,
-    report,
-    retrain,
-    run,
-    score,
-    show,
-    spaces,
-    tables,
-)
-
-app = typer.Typer(
-    name="vitruvius",
-    help="Search for neural network architectures with language models, and remember what was learned.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command("run")(run.run)
-app.command("show")(show.show)
-app.command("report")(report.report)
-app.command("export")(export.export)
-app.command("score")(score.score)
-app.command("retrain")(retrain.retrain)
-app.command("doctor")(doctor.doctor)
-app.add_typer(principles.app, name="principles", help="Query what was learned.")
-app.add_typer(prompts.app, name="prompts", help="List, show, edit, check and test prompt templates.")
-app.add_typer(generator.app, name="generator", help="Train, sample, score and serve the code model.")
-app.add_typer(spaces.app, name="spaces", help="List and show search spaces.")
-app.add_typer(latency.app, name="latency", help="Predict latencies from a few that were timed.")
-app.add_typer(tables.app, name="tables", help="Import and show benchmark tables.")
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        from importlib.metadata import version
-
-        typer.echo(version("vitruvius"))
-        raise typer.Exit
-
-
-@app.callback()
-def _common(
-    debug: bool = typer.Option(False, "--debug", help="Show the full traceback of an error."),
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
-    ),
-) -> None:
-    """Options of every command; `--debug` is read by `main`."""
-
 
 def main() -> None:
-    """Run the command line: errors of ours become one sentence and exit code 1, `--debug` shows where."""
+    """Run the command line; Ctrl-C, while it is imported too, is one line and status 130."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        _stop()
+    except SystemExit as end:
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):  # typer caught it
+            _stop()
+        raise
+
+
+def _stop() -> None:
+    print("\nStopped: the same command can be run again.", file=sys.stderr)
+    raise SystemExit(130) from None
+
+
+def _run() -> None:
+    """Errors of ours become one sentence and exit code 1, `--debug` shows where."""
     from vitruvius.errors import VitruviusError
 
     # Read when torch is loaded; else its CPU backend tells about memory nodes in the middle of a run.
@@ -75,15 +37,24 @@ def main() -> None:
     if debug:
         # Accepted anywhere on the line: whoever adds it adds it at the end.
         sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    for argument in sys.argv[1:]:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            _fail(f"The argument {argument!a} is not valid UTF-8: write it anew, or rename the file.")
     try:
+        from vitruvius.cli.commands import app
+
         app()
     except VitruviusError as error:
         if debug:
             raise
         _fail(str(error))
     except Exception as error:
-        if debug or (not isinstance(error, OSError) and not _disk_full(error)):
+        if debug or not (isinstance(error, OSError) or _disk_full(error) or _memory_full(error)):
             raise
+        if _memory_full(error):
+            _fail("The memory of this machine does not suffice for this: ask for less, or use a larger one.")
         if _disk_full(error):
             where = getattr(error, "filename", None) or "while writing"
             _fail(
@@ -108,9 +79,14 @@ def _disk_full(error: BaseException) -> bool:
     return error.__cause__ is not None and _disk_full(error.__cause__)
 
 
+def _memory_full(error: BaseException) -> bool:
+    """Whether memory was asked for that is not there; torch says so in words only."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+
+
 _FULL = ("no space left on device", "disk is full")
 
 
 def _fail(sentence: str) -> None:
-    typer.echo(f"error: {sentence}", err=True)
+    print(f"error: {sentence}", file=sys.stderr)
     raise SystemExit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,19 +22,27 @@ UNIFORM = ("initial", "open")
 """Shares of a run that are drawn uniformly from the whole space."""
 
 
+Classes = Annotated[int | None, typer.Option(min=2, max=1_000_000, help="Classes, for data of your own.")]
+Channels = Annotated[
+    int | None,
+    typer.Option(min=1, max=1_000_000, help="Channels of the images; for graphs, features of a node."),
+]
+Size = Annotated[int | None, typer.Option(min=4, max=10_000, help="Side of the images, in pixels.")]
+Width = Annotated[int | None, typer.Option(min=1, max=10_000, help="Channels of the first stage.")]
+Cells = Annotated[int | None, typer.Option(min=1, max=100, help="Cells in each stage.")]
+
+
 def export(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     to: Annotated[Path | None, typer.Option(help="Folder to write; by default winner in the run.")] = None,
     architecture: Annotated[
         str | None, typer.Option(help="Key of an architecture; by default the best of the run.")
     ] = None,
-    classes: Annotated[int | None, typer.Option(min=2, help="Classes, for data of your own.")] = None,
-    channels: Annotated[
-        int | None, typer.Option(min=1, help="Channels of the images; for graphs, features of a node.")
-    ] = None,
-    size: Annotated[int | None, typer.Option(min=4, help="Side of the images, in pixels.")] = None,
-    width: Annotated[int | None, typer.Option(min=1, help="Channels of the first stage.")] = None,
-    cells: Annotated[int | None, typer.Option(min=1, help="Cells in each stage.")] = None,
+    classes: Classes = None,
+    channels: Channels = None,
+    size: Size = None,
+    width: Width = None,
+    cells: Cells = None,
     extra: Annotated[
         list[str] | None, typer.Option(help="What else the network has, for example auxiliary; repeat it.")
     ] = None,
@@ -47,6 +54,7 @@ def export(
     """
     from vitruvius.errors import UserError
     from vitruvius.generator.export import Card, export_card
+    from vitruvius.generator.files import as_argument
     from vitruvius.generator.networks import family
     from vitruvius.generator.space import get_space
     from vitruvius.summary import summarise
@@ -59,7 +67,7 @@ def export(
     settings = _settings(run)
     learned, longer = _known(run, summary)
     best = _best_key(settings, summary, longer)
-    chosen = space.parse(architecture or best)
+    chosen = space.parse(best if architecture is None else architecture)
     shape = _known_shape(summary.task, settings, networks)
     given = {
         "classes": classes, "in_channels": channels, "height": size, "width": size, "stem": width,
@@ -81,7 +89,7 @@ def export(
         typer.echo(f"  model.onnx in ONNX Runtime: {done.onnx_difference:.1e}")
     else:
         typer.echo(f"  no model.onnx: {', '.join(done.missing)} missing, pip install 'vitruvius[onnx]'")
-    hint = f": `vitruvius retrain {shlex.quote(str(done.folder))}` trains it" if networks.images else ""
+    hint = f": `vitruvius retrain {as_argument(done.folder)}` trains it" if networks.images else ""
     typer.echo(f"  untrained{hint}")
 
 
@@ -117,12 +125,16 @@ def _with(shape: Shape | None, given: dict[str, Any], task: str, networks: Famil
     """The shape with what was given on the command line in its place.
 
     Raises:
-        UserError: Something that is not known was not given.
+        UserError: Something that is not known was not given, or what these networks do not have.
     """
     from vitruvius.errors import UserError
     from vitruvius.generator.networks.costs import Shape
 
     said = {name: value for name, value in given.items() if value is not None}
+    if not networks.images and ("height" in said or "cells" in said):
+        raise UserError(
+            "Networks that read graphs have neither images nor stages: leave --size and --cells out."
+        )
     if shape is not None:
         return replace(shape, **said)
     needed = ("classes", "in_channels", *(("height",) if networks.images else ()))

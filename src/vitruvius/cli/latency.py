@@ -27,6 +27,7 @@ def propose(
     """The architectures to time on a new device, chosen to tell most about all others."""
     from vitruvius.generator.evaluation.latency_files import write_proposals
     from vitruvius.generator.evaluation.latency_predictor import LatencySources
+    from vitruvius.generator.files import as_argument
 
     _check_free(out)
     known = _open(task, table)
@@ -36,7 +37,7 @@ def propose(
         typer.echo(key)
     if out is not None:
         write_proposals(out, keys)
-        again = f"vitruvius latency predict {shlex.quote(str(out))} {_where(known, table)}"
+        again = f"vitruvius latency predict {as_argument(out)} {_where(known, table)}"
         typer.echo(f"wrote {out}: fill in the column ms, then `{again}`", err=True)
 
 
@@ -81,7 +82,9 @@ def predict(
 
 def _where(known: Task, table: Path | None) -> str:
     """The options that name the same task again."""
-    return f"--task {known.name}" + (f" --table {shlex.quote(str(table))}" if table else "")
+    from vitruvius.generator.files import as_argument
+
+    return f"--task {shlex.quote(known.name)}" + (f" --table {as_argument(table)}" if table else "")
 
 
 def _open(task: str, table: Path | None) -> Task:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,11 +45,12 @@ def import_(
 ) -> None:
     """Give a run the principles of a file, to be tested."""
     from vitruvius.agents.opening import session_id
+    from vitruvius.generator.files import as_argument
     from vitruvius.knowledge.imports import import_pack, place_pack
     from vitruvius.knowledge.packs import read_pack
-    from vitruvius.knowledge.run_folder import is_run
+    from vitruvius.knowledge.run_folder import SETTINGS_FILE, is_run
 
-    again = f"vitruvius run --run {shlex.quote(str(run))}"
+    again = f"vitruvius run --run {as_argument(run)}"
     if is_run(run):
         with opened(run) as (folder, ledger):
             sessions = [session.id for session in ledger.sessions()]
@@ -61,7 +61,8 @@ def import_(
         place_pack(file, run)
         if done is not None:
             lines.say(f"{run} {done.sentence()}.")
-            lines.say(f"`{again}` tests them with its next measurements.")
+            next_time = f"`{again}`" if (run / SETTINGS_FILE).is_file() else "The script that began the run"
+            lines.say(f"{next_time} tests them with its next measurements.")
             return
     pack = place_pack(file, run)
     many = lines.principles(len(pack.principles))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vitruvius.cli import principle_ask, principle_history, principle_packs
+from vitruvius.cli import principle_ask, principle_costs, principle_history, principle_packs
 from vitruvius.cli import principle_lines as lines
 from vitruvius.cli.principle_options import (
     About,
@@ -44,6 +44,7 @@ def list_principles(
     as_json: AsJson = False,
 ) -> None:
     """All principles, two lines each, as they were proposed."""
+    from vitruvius.generator.files import as_argument
     from vitruvius.knowledge.filters import Filters
 
     with opened(run) as (_, ledger):
@@ -57,7 +58,8 @@ def list_principles(
         lines.print_brief(principle, target)
     lines.say(f"{len(shown)} of {lines.principles(len(found))}." if found else "No principles.")
     if shown:
-        lines.say("All about one of them: `vitruvius principles show ID`.")
+        of_run = "" if run is None else f" --run {as_argument(run)}"
+        lines.say(f"All about one of them: `vitruvius principles show ID{of_run}`.")
 
 
 @app.command("show")
@@ -138,6 +140,7 @@ def reindex(
 
 
 app.command("ask")(principle_ask.ask)
+app.command("costs")(principle_costs.costs)
 app.command("timeline")(principle_history.timeline)
 app.command("contradictions")(principle_history.contradictions)
 app.command("export")(principle_packs.export)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,9 +84,9 @@ def compare(
 
     record = recorded(on, reflection)
     results: list[Replayed] = []
-    for label, model, template in _contenders(first, second, record, reasoner, folder):
-        with _opened(model, template, folder) as one:
-            typer.echo(f"asking {one.name}: {label}{_most(one, repeat)}", err=True)
+    with closing(_in_turn(_contenders(first, second, record, reasoner, folder), folder)) as in_turn:
+        for label, one in in_turn:
+            _say(f"asking {one.name}: {label}{_most(one, repeat)}")
             results.append(replay(record, one, label, repeat=repeat))
     if as_json:
         typer.echo(json.dumps([result.as_json() for result in results], indent=2, ensure_ascii=False))
@@ -116,20 +116,34 @@ def _contenders(
     return [(f"{name} {found.hash}", model, Template(name, found.path, found.text)) for found in templates]
 
 
-@contextmanager
-def _opened(model: str, template: Template | None, folder: Path | None) -> Generator[Reasoner]:
-    """The reasoner, with a version of a template in its place; closed at the end."""
+def _in_turn(
+    contenders: list[tuple[str, str, Template | None]], folder: Path | None
+) -> Generator[tuple[str, Reasoner]]:
+    """The label and the reasoner of each; of two models one at a time is open, two templates share one."""
+    from vitruvius.agents.language_reasoner import LanguageReasoner
     from vitruvius.agents.reasoners import make_reasoner
     from vitruvius.replay import folder_with
 
+    one: Reasoner | None = None
     with ExitStack() as stack:
-        if template is not None:
-            folder = stack.enter_context(folder_with(template, template.name, folder))
-        # A model that can call tools would go another road, and never see the template that is compared.
-        road = {} if template is None else {"road": "agent" if template.name in AGENT else "chain"}
-        one = make_reasoner(model, templates=folder, say=lambda line: typer.echo(line, err=True), **road)
-        stack.callback(one.close)
-        yield one
+        for label, model, template in contenders:
+            if template is None:
+                stack.close()
+                one = make_reasoner(model, templates=folder, say=_say)
+            else:
+                place = stack.enter_context(folder_with(template, template.name, folder))
+                if isinstance(one, LanguageReasoner):
+                    one = one.with_templates(place)
+                else:
+                    # One that can call tools would go another road, and not see the template compared.
+                    road = "agent" if template.name in AGENT else "chain"
+                    one = make_reasoner(model, templates=place, say=_say, road=road)
+            stack.callback(one.close)
+            yield label, one
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _most(reasoner: Reasoner, repeat: int) -> str:

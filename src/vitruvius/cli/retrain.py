@@ -28,9 +28,9 @@ def retrain(
     The folder gets the weights of the first seed, and the card the scores, with intervals. After an
     interruption the same command goes on; seeds that were finished are not trained again.
     """
-    from vitruvius.generator.export.retraining import retrain as train_again
-
     try:
+        from vitruvius.generator.export.retraining import retrain as train_again
+
         done = train_again(
             folder, dataset=dataset, recipe=recipe, seeds=seeds, against=against, device=device,
             progress=typer.echo,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,27 +61,30 @@ def run(
         "templates": templates, "ledger": ledger, "sources": _sources(source),
         **_pairs(setting or []),
     }  # fmt: skip
-    settings, place = find_settings(config, folder, overrides)
-    started = time.monotonic()
+    started, place = time.monotonic(), None
 
     def progress(line: str) -> None:
         if not quiet:
             typer.echo(f"{time.monotonic() - started:6.1f} s  {line}")
 
     try:
+        settings, place = find_settings(config, folder, overrides)
         _search(settings, place, progress)
     except KeyboardInterrupt:
+        if place is None:  # while it was being imported
+            raise
         typer.echo(f"\n{_stopped(place)}", err=True)
         raise SystemExit(130) from None
 
 
 def _stopped(place: Path) -> str:
     """How to go on after Ctrl-C; where nothing was begun, the folder's name alone would not do."""
-    from vitruvius.knowledge.run_folder import SETTINGS_FILE
+    from vitruvius.config import SETTINGS_FILE
+    from vitruvius.generator.files import as_argument
 
     if not (place / SETTINGS_FILE).is_file():
         return "Stopped before anything was begun: run the same command again."
-    return f"Stopped. Nothing measured is lost: `vitruvius run --run {shlex.quote(str(place))}` goes on."
+    return f"Stopped. Nothing measured is lost: `vitruvius run --run {as_argument(place)}` goes on."
 
 
 def _sources(source: list[str] | None) -> list[str] | str | None:

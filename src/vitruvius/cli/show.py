@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vitruvius.generator.files import as_argument
 from vitruvius.generator.networks import SPACES_WITH_NETWORKS
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
         from rich.console import Console
 
         console = Console(highlight=False)
-    for part in (_best, _front, _curve, _sources, _principles, _pruning, _costs, _next):
+    for part in (_best, _front, _dear, _curve, _sources, _principles, _pruning, _costs, _next):
         part(summary, console)
 
 
@@ -74,8 +74,7 @@ def _title(console: Console, text: str) -> None:
 def _best(summary: Summary, console: Console) -> None:
     _title(console, f"{summary.task} in {summary.run or 'memory'}")
     if not summary.finished:
-        again = f": `vitruvius run --run {shlex.quote(summary.run)}` goes on" if summary.run else ""
-        _line(console, f"not finished{again}")
+        _line(console, f"not finished{_again(summary.run)}")
     budget = f" of {summary.planned}" if summary.planned else ""
     _line(console, f"evaluations: {summary.counted}{budget} counted, {summary.paid} paid")
     if summary.constraint:
@@ -103,6 +102,17 @@ def _best(summary: Summary, console: Console) -> None:
         _line(console, f"{place}. {number(winner.score)}  {winner.key}")
 
 
+def _again(run: str) -> str:
+    """How a run goes on; that of a script, which has no settings file, from there."""
+    from vitruvius.knowledge.run_folder import SETTINGS_FILE
+
+    if not run:
+        return ""
+    if not (Path(run) / SETTINGS_FILE).is_file():
+        return ": the script that began it goes on with it"
+    return f": `vitruvius run --run {as_argument(run)}` goes on"
+
+
 def _front(summary: Summary, console: Console) -> None:
     if not summary.front:
         return
@@ -127,6 +137,14 @@ def _front(summary: Summary, console: Console) -> None:
         "Hypervolume after so many evaluations, 1 for the best score at the lowest cost",
         summary.volumes,
     )
+
+
+def _dear(summary: Summary, console: Console) -> None:
+    if not summary.dear:
+        return
+    _title(console, "What costs, in the whole space (more: `vitruvius principles costs`)")
+    for sentence in summary.dear:
+        _line(console, sentence)
 
 
 def _curve(summary: Summary, console: Console) -> None:
@@ -226,7 +244,7 @@ def _next(summary: Summary, console: Console) -> None:
     if not summary.run or summary.best is None:
         return
     _title(console, "Next")
-    run = shlex.quote(summary.run)
+    run = as_argument(summary.run)
     _line(console, f"vitruvius report {run}     all figures in one HTML file")
     if summary.task.partition("/")[0] in SPACES_WITH_NETWORKS:
         _line(console, f"vitruvius export {run}     the best architecture as a PyTorch module, with a card")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -27,12 +26,13 @@ def import_table(
     from rich.console import Console
 
     from vitruvius.generator.evaluation.importers import import_official, usual_name
+    from vitruvius.generator.files import as_argument
 
     out = out or Path(usual_name(file))
     with Console(stderr=True).status("reading") as status:
         count = import_official(file, out, lambda done: status.update(f"{done:,} architectures read"))
     typer.echo(f"wrote {count:,} architectures to {out}")
-    typer.echo(f"next: vitruvius tables show {shlex.quote(str(out))}")
+    typer.echo(f"next: vitruvius tables show {as_argument(out)}")
 
 
 @app.command("show")
