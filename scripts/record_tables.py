@@ -35,6 +35,7 @@ NAMES = {
     "motpe": "MO-TPE (Optuna)",
     "session": "**session**",
     "no-source": "session without a source",
+    "lapt-model": "lapt-model (SmolLM2-135M)",
     "fine-tuned": "session, fine-tuned",
     "no-principles": "session without principles",
     "no-pruning": "session without pruning",

@@ -164,7 +164,8 @@ def _column(path: Path, name: str, values: Any) -> Column:
         numbers = values.cast(pa.float64()).combine_chunks()
         if numbers.null_count:  # an empty cell becomes nan
             return np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float64)
-        return np.from_dlpack(numbers)  # `to_numpy` would load pandas, half a second of every command
+        # `to_numpy` would load pandas, half a second of every command
+        return np.asarray(np.from_dlpack(numbers), dtype=np.float64)
     raise TableError(f"Column {name!r} of table {str(path)!r} holds {kind}: numbers or texts are needed.")
 
 

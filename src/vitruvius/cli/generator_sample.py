@@ -61,6 +61,7 @@ def sample(
     if out is not None and out.suffix not in _SUFFIXES:
         raise UserError(f"--out {out} ends with {out.suffix!r}, but {' or '.join(_SUFFIXES)} is needed.")
     model = load_or_train(wish.space, seed=seed, progress=lambda line: typer.echo(line, err=True))
+    typer.echo(f"starting the engine {engine}", err=True)  # seconds, and more of them where it is vLLM
     guide = wish.guide(model.codec)
     proposer = make_proposer(engine, model, url=url)
     try:
