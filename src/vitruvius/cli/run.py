@@ -125,6 +125,7 @@ def find_settings(
 
 
 def _search(settings: Settings, where: Path, progress: Any) -> None:
+    progress(f"run        {where}: reading {settings.task} and its sources")  # seconds, the first time
     from vitruvius.cli.show import print_summary
     from vitruvius.config import build_plan, build_session
     from vitruvius.promotion import promote_best, promotion_lines
