@@ -20,6 +20,10 @@ from vitruvius.knowledge.records import without_password
 Where = dict[str, Any]
 """A condition on metadata, in Chroma's language."""
 
+_WIDE = 8
+"""How many times as many as were asked for are looked at before Chroma is asked to filter."""
+_FURTHEST = 500
+"""Most that are looked at for that."""
 _UPSERT = 2000  # Chroma takes at most about 5,000 at a time
 _PROBED = 8  # entries looked at when an index is opened
 # Principles are worded alike. With Chroma's own settings the graph of such neighbours falls apart, and
@@ -154,7 +158,10 @@ class Index:
         from chromadb.errors import ChromaError
 
         try:
-            limit = min(limit, max(self._collection.count(), 1))  # Chroma fails on numbers that are too large
+            count = max(self._collection.count(), 1)  # Chroma fails on numbers that are too large
+            limit = min(limit, count)
+            if where is not None and len(near := self._around(vectors, where, limit, count)) >= limit:
+                return near[:limit]
             found = self._collection.query(
                 query_embeddings=vectors, n_results=limit, where=where, include=["distances"]
             )
@@ -162,6 +169,24 @@ class Index:
             raise DamagedIndex(str(error)) from error
         near = [(id, 1.0 - far) for id, far in zip(found["ids"][0], found["distances"][0], strict=True)]
         return near if len(near) == limit else self._complete(near, vectors, where)[:limit]
+
+    def _around(self, vectors: Vectors, where: Where, limit: int, count: int) -> list[tuple[str, float]]:
+        """Those of the nearest that pass: filtering costs Chroma several times what looking further does.
+
+        Looks twice where the first look finds that some pass, but too few; may find fewer than the limit.
+        """
+        look, near = min(limit * _WIDE, count), list[tuple[str, float]]()
+        for _ in range(2):
+            found = self._collection.query(
+                query_embeddings=vectors, n_results=look, include=["distances", "metadatas"]
+            )
+            entries = zip(found["ids"][0], found["distances"][0], found["metadatas"][0], strict=True)
+            near = [(id, 1.0 - far) for id, far, metadata in entries if passes(where, metadata)]
+            further = look * 2 * limit // max(len(near), 1)
+            if len(near) >= limit or look == count or further > _FURTHEST:
+                break
+            look = min(further, count)
+        return near
 
     def _complete(
         self, near: list[tuple[str, float]], vectors: Vectors, where: Where | None
@@ -186,6 +211,19 @@ class Index:
             connections = getattr(getattr(part, "_server", None), "_session", None)
             if connections is not None:
                 connections.close()
+
+
+def passes(where: Where, metadata: Mapping[str, Any]) -> bool:
+    """Whether an entry passes a filter in Chroma's language, as far as `Filters` speaks it."""
+    if "$and" in where:
+        return all(passes(part, metadata) for part in where["$and"])
+    ((name, wanted),) = where.items()
+    value = metadata.get(name)
+    if not isinstance(wanted, Mapping):
+        return value == wanted
+    if "$in" in wanted:
+        return value in wanted["$in"]
+    return value is not None and value >= wanted["$gte"]
 
 
 def _settings() -> Any:

@@ -24,7 +24,9 @@ from typer.testing import CliRunner
 from vitruvius.cli.principles import app
 from vitruvius.config import build_session, load_settings
 from vitruvius.errors import RunBusyError, StoreError, UnknownNameError, UserError
+from vitruvius.knowledge.chroma_index import passes
 from vitruvius.knowledge.embedders import HashingEmbedder, Vectors
+from vitruvius.knowledge.filters import Filters
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.principle import (
     Origin,
@@ -94,6 +96,42 @@ class TestSearch:
         assert found(store, min_support=2) == {a, b}
         assert found(store, min_support=5, about="conv3x3", space="nasbench201", status="proposed") == {a}
         assert found(store, limit=2) < {a, b, c, d}
+
+    def test_a_filter_means_the_same_here_and_in_chroma(self, ledger: Ledger, store: Store) -> None:
+        add(ledger, *(principle(name, k, support=k) for name in OPERATIONS for k in (1, 2, 5)))
+        store.sync()
+        collection = store._used._collection
+        everything = collection.get(include=["metadatas"])
+        for asked in (
+            Filters(space="nasbench201"), Filters(task=TASK), Filters(status="supported"), Filters(about="skip"),
+            Filters(min_support=2), Filters(space="nasbench201", about="conv3x3", min_support=5),
+        ):  # fmt: skip
+            where = asked.where(ledger)
+            assert where is not None
+            ours = {
+                id
+                for id, metadata in zip(everything["ids"], everything["metadatas"] or (), strict=True)
+                if passes(where, metadata)
+            }
+            assert ours == set(collection.get(where=where, include=[])["ids"]), asked
+
+    def test_a_filter_that_most_pass_is_not_asked_of_chroma(
+        self, ledger: Ledger, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        add(ledger, *(principle(name, k, support=k) for name in OPERATIONS for k in (1, 2, 5)))
+        expected = [match.principle.id for match in store.search("skip", limit=3)]
+        collection, asked = store._used._collection, list[Any]()
+        real = collection.query
+
+        def query(**how: Any) -> Any:
+            asked.append(how.get("where"))
+            return real(**how)
+
+        monkeypatch.setattr(collection, "query", query)
+        found = store.search("skip", space="nasbench201", limit=3)
+        assert [match.principle.id for match in found] == expected and asked == [None]
+        store.search("skip", about="skip", min_support=5, limit=3)
+        assert asked[1] is None and asked[2] is not None, "too few of the nearest pass: Chroma is asked"
 
     def test_status_and_evidence_are_the_ledgers(self, ledger: Ledger, store: Store) -> None:
         kept = principle("skip")
