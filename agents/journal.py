@@ -9,6 +9,7 @@ import numpy as np
 
 from vitruvius.generator.evaluation.task import Measurement, Task
 from vitruvius.generator.space import Architecture, Choices
+from vitruvius.knowledge.evidence import Told
 from vitruvius.knowledge.ledger import Learned, Ledger
 from vitruvius.knowledge.observations import UNIFORM_SHARES, Observations
 from vitruvius.knowledge.records import Event
@@ -35,6 +36,8 @@ class Journal:
         self.task = task
         self.tasks: dict[str, Task] = {task.name: task} | {source.name: source for source in sources}
         self._learned: dict[str, list[Learned]] = {name: [] for name in self.tasks}
+        self._observed: dict[str, tuple[tuple[int, bool], Observations]] = {}
+        self.told = Told()
         self._rows: dict[str, tuple[int, ...]] = {}
         self._events: dict[str, list[Event]] = {}
         for learned in ledger.learned(session):
@@ -99,8 +102,15 @@ class Journal:
         return [learned.measurement for learned in self._learned[self.task.name] if learned.counted]
 
     def observations(self, name: str | None = None) -> Observations:
-        """Everything measured on a task, as arrays; the target by default."""
+        """Everything measured on a task, as arrays; the same object until something new is known of it."""
         task = self.tasks[name or self.task.name]
+        frozen = any(event.data["task"] == task.name for event in self.events("reference"))
+        state = (len(self._learned[task.name]), frozen)
+        if task.name not in self._observed or self._observed[task.name][0] != state:
+            self._observed[task.name] = (state, self._observe(task))
+        return self._observed[task.name][1]
+
+    def _observe(self, task: Task) -> Observations:
         rows = [x for x in self._learned[task.name] if x.measurement.ok and x.counted]
         choices = self._choices([x.measurement.key for x in rows], task)
         scores = task.better(np.array([x.measurement.score for x in rows], dtype=np.float64))

@@ -51,7 +51,7 @@ def rescore(journal: Journal, *, keep_all: bool = False) -> list[Principle]:
         return []
     births = ledger.births(journal.session)
     born = [(principle, births.get(principle.id, 0)) for principle in known]
-    scored = assess(born, [journal.observations(name) for name in journal.tasks])
+    scored = assess(born, [journal.observations(name) for name in journal.tasks], told=journal.told)
     scored = revised(scored, journal.retracted())
     keep_all = keep_all or journal.counted() <= ALWAYS
     changed = [

@@ -66,10 +66,30 @@ class _Claim:
         return 1 if self.principle.proposal.direction >= 0 else -1
 
 
+class Told:
+    """What tasks said last of the principles: where nothing new was measured they say the same again."""
+
+    def __init__(self) -> None:
+        """Nothing was asked yet."""
+        self._last: dict[str, tuple[Observations, object, list[tuple[int, TaskEvidence]]]] = {}
+
+    def ask(
+        self, claims: list[_Claim], observed: Observations, thresholds: Thresholds
+    ) -> list[tuple[int, TaskEvidence]]:
+        """As `_measure`; remembered for the same principles and the very same observations."""
+        asked = (thresholds, [(c.principle.id, c.principle.origin, c.born) for c in claims])
+        last = self._last.get(observed.task)
+        if last is None or last[0] is not observed or last[1] != asked:
+            last = (observed, asked, _measure(claims, observed, thresholds))
+            self._last[observed.task] = last
+        return last[2]
+
+
 def assess(
     principles: Sequence[tuple[Principle, int]],
     observations: Sequence[Observations],
     thresholds: Thresholds = Thresholds(),
+    told: Told | None = None,
 ) -> list[Principle]:
     """Measure principles on everything in their scope and say what the evidence says of each.
 
@@ -78,6 +98,7 @@ def assess(
             the ledger, and was not held back, was seen.
         observations: Measurements, one entry for each task.
         thresholds: What the evidence must show.
+        told: What was worked out before, for whoever asks again and again.
 
     Returns:
         The principles in the same order with new evidence and status; superseded and retracted ones keep
@@ -85,9 +106,11 @@ def assess(
     """
     claims = [_Claim(p, Predicate.parse(p.proposal.predicate), born) for p, born in principles]
     found: list[list[TaskEvidence]] = [[] for _ in claims]
+    told = told if told is not None else Told()
     for observed in observations:
         if len(observed):
-            _measure(claims, observed, thresholds, found)
+            for i, said in told.ask(claims, observed, thresholds):
+                found[i].append(said)
     draws = _draws(observations)
     joined = [_join(tasks, draws, thresholds) for tasks in found]
     log_evalues = np.array([np.log(each.evalue) if each is not None else 0.0 for each in joined])
@@ -148,12 +171,12 @@ def _effects(
 
 
 def _measure(
-    claims: list[_Claim], observed: Observations, thresholds: Thresholds, found: list[list[TaskEvidence]]
-) -> None:
-    """Add what one task says to `found`, for the claims whose scope it is in."""
+    claims: list[_Claim], observed: Observations, thresholds: Thresholds
+) -> list[tuple[int, TaskEvidence]]:
+    """What one task says of the claims whose scope it is in, each with the claim's position."""
     places = [i for i, c in enumerate(claims) if in_scope(c.principle.proposal, c.predicate, observed)]
     if not places:
-        return
+        return []
     population = Population(observed.space, observed.choices, observed.costs)
     holds = np.stack([claims[i].predicate.holds(population) for i in places])
     born = np.array([claims[i].born for i in places])
@@ -171,14 +194,14 @@ def _measure(
     before = _effects(seen, total - later - seen, directions, thresholds.level)
     agrees = (holds == (observed.quantiles >= 0.5)[None, :]) == (directions > 0)[:, None]
     supporting, contradicting = _telling(agrees, observed, thresholds.ids_kept)
-    for row, i in enumerate(places):
-        agreeing = int(agrees[row].sum())
-        found[i].append(
-            TaskEvidence(
-                observed.task, before[row], after[row], supporting[row], contradicting[row],
-                agreeing, len(observed) - agreeing,
-            )
-        )  # fmt: skip
+    agreeing = agrees.sum(axis=1).tolist()
+    return [
+        (i, TaskEvidence(
+            observed.task, before[row], after[row], supporting[row], contradicting[row],
+            agreeing[row], len(observed) - agreeing[row],
+        ))
+        for row, i in enumerate(places)
+    ]  # fmt: skip
 
 
 def _came_from_there(principle: Principle, observed: Observations) -> bool:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vitruvius.generator.space import get_space
-from vitruvius.knowledge import intervals, joining
+from vitruvius.knowledge import evidence, intervals, joining
 from vitruvius.knowledge.evidence import Thresholds, assess
 from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.population import Population
@@ -304,6 +304,30 @@ def test_evidence_is_the_same_in_any_order_of_tasks() -> None:
     assert isinstance(forth, Effect) and isinstance(back, Effect)
     assert (forth.estimate, forth.low, forth.high) == pytest.approx((back.estimate, back.low, back.high))
     assert np.log(forth.evalue) == pytest.approx(np.log(back.evalue))
+
+
+def test_what_a_task_said_is_asked_again_only_where_something_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target, later = (observe(80 + k, k, task=name) for k, name in enumerate(("a/b", "a/c", "a/c")))
+    claims = [(principle("conv3x3 >= 2"), 0), (principle("skip >= 1", -1), 10)]
+    asked: list[str] = []
+    real = evidence._measure  # pyright: ignore[reportPrivateUsage]
+
+    def measure(claims: Any, observed: Observations, thresholds: Any) -> Any:
+        asked.append(observed.task)
+        return real(claims, observed, thresholds)
+
+    monkeypatch.setattr(evidence, "_measure", measure)
+    told = evidence.Told()
+    for some, seen, new in (
+        (claims[:1], [source, target], ["a/b", "a/c"]),
+        (claims[:1], [source, later], ["a/c"]),
+        (claims, [source, later], ["a/b", "a/c"]),
+        (claims, [source, later], []),
+    ):
+        asked.clear()
+        found = assess(some, seen, told=told)
+        assert asked == new
+        assert found == assess(some, seen)
 
 
 def test_tasks_on_the_same_draws_are_not_counted_as_independent() -> None:

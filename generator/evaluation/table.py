@@ -262,7 +262,7 @@ class TableBench:
 
     @cached_property
     def _representatives(self) -> NDArray[np.int64]:
-        classes = self.space.classes(self.space.enumerate())
+        classes = _classes(self.space)
         index = self._extra.get("index", np.arange(len(classes)))
         order = np.lexsort((index, np.isnan(self.scores)))  # what has no score comes last
         _, first, group = np.unique(classes[order], return_index=True, return_inverse=True)
@@ -340,6 +340,12 @@ _COSTS = ("params", "flops")
 def _positions_by_key(space: SearchSpace) -> dict[str, int]:
     """Position in `space.enumerate()` of each key; made once for all data sets."""
     return {key: place for place, key in enumerate(space.keys(space.enumerate()))}
+
+
+@cache
+def _classes(space: SearchSpace) -> NDArray[np.int64]:
+    """A number for the id of each row of `space.enumerate()`; made once for all data sets."""
+    return space.classes(space.enumerate())
 
 
 def _main_file(space: SearchSpace) -> str:
