@@ -33,13 +33,12 @@ Done = dict[str, dict[str, Any]]
 class Parser(argparse.ArgumentParser):
     """What all benchmarks of many runs take: seeds, a file of finished runs, processes."""
 
-    def __init__(self, description: str | None, *, seeds: int, jobs: bool = True) -> None:
-        """Args: the text of `--help`, the usual number of seeds, and whether processes can be chosen."""
+    def __init__(self, description: str | None, *, seeds: int) -> None:
+        """Take the text of `--help` and the usual number of seeds."""
         super().__init__(description=description, formatter_class=argparse.RawTextHelpFormatter)
         self.add_argument("--seeds", type=int, default=seeds, help="seeds 0 to one less than this")
         self.add_argument("--out", type=Path, help="JSON lines of finished runs, to resume from")
-        if jobs:
-            self.add_argument("--jobs", type=int, default=1, help="parallel processes")
+        self.add_argument("--jobs", type=int, default=1, help="parallel processes")
 
     def add_names(self, option: str, known: Iterable[str], usual: Iterable[str] | None = None) -> None:
         """An option that takes some of the known names, with commas between them."""

@@ -17,7 +17,7 @@ from vitruvius.errors import UserError, unknown_name
 from vitruvius.generator.evaluation.task import Task, measurable
 from vitruvius.generator.space import SearchSpace
 from vitruvius.knowledge.conditions import Choice, Count, Depth
-from vitruvius.knowledge.population import Mask, Population
+from vitruvius.knowledge.population import Population
 from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.steering import all_rows
 
@@ -75,7 +75,6 @@ def cost_rules(
     *,
     predicate: str | Predicate | None = None,
     about: str | None = None,
-    inside: Mask | None = None,
 ) -> list[CostRule]:
     """What makes a cost large or small, the largest difference first.
 
@@ -85,7 +84,6 @@ def cost_rules(
         predicate: Asks about this one only; None looks at each choice of each decision, at how often each
             operation is used, and at depth.
         about: Only what names this operation or choice.
-        inside: Looks at this part of `steering.all_rows(task.space)` only.
 
     Returns:
         Rules for those predicates that hold for some architectures and not for others.
@@ -97,7 +95,7 @@ def cost_rules(
     """
     if cost not in (costs_known := known_costs(task)):
         raise unknown_name(f"cost of {task.name}", cost, sorted(costs_known))
-    rows = all_rows(task.space) if inside is None else all_rows(task.space)[inside]
+    rows = all_rows(task.space)
     costs = task.bench.costs(rows)
     if about is not None and about not in (known := _names(task.space)):
         raise unknown_name(f"operation of {task.space.name}", about, known)
