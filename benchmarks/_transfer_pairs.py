@@ -12,6 +12,8 @@ from vitruvius.generator.evaluation.task import Task
 
 GRAPH = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv")
 """Data sets of NAS-Bench-Graph whose tables cover the whole space."""
+TRANSNAS = ("class_scene", "segmentsemantic", "autoencoder", "jigsaw")
+"""Tasks of TransNAS-Bench-101 that a table is read of."""
 SAME_SPACE = (
     "session",
     "no-source",
@@ -94,6 +96,10 @@ PROTOCOLS = {
     ),
     "transnas": Protocol(
         tuple(_transnas("jigsaw", target) for target in ("class_scene", "segmentsemantic", "autoencoder")), 50
+    ),
+    "transnas-pairs": Protocol(
+        tuple(_transnas(source, target) for target in TRANSNAS for source in TRANSNAS if source != target),
+        50,
     ),
     "nasbench-graph": Protocol(tuple(_graph(target) for target in GRAPH), 50),
     "spaces": Protocol(
