@@ -1,8 +1,7 @@
 """The road for models that cannot call tools: one prompt, one reply held to a schema, one repair.
 
-The prompt leads through the steps of LAPT (arXiv 2408.11330: information flow, common patterns, principles,
-restriction) inside one reply, in its "analysis". Four requests in a row would cost four times the prompt,
-and small models lose the thread of a long conversation; the restriction is not asked for, evidence makes it.
+The prompt leads through the steps of LAPT (arXiv 2408.11330: information flow, common patterns, principles)
+inside one reply, in its "analysis"; why not in four requests: docs/decisions/0011.
 """
 
 from __future__ import annotations
