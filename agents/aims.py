@@ -236,7 +236,7 @@ def read_aims(task: Task, options: Options) -> Aims:
     known = known_costs(task)
     for name in names:
         if name not in known:
-            raise unknown_name(f"cost of {task.name} to be an objective", name, known)
+            raise unknown_name(f"objective of {task.name}", name, known)
     return Aims(feasible, Objectives(task, names, None if feasible is None else feasible.everywhere))
 
 

@@ -51,6 +51,7 @@ class Engine:
     def model(self) -> CodeModel:
         """The VQ-VAE and its code language model, trained now if they never were."""
         if self._model is None:
+            self._say("loading the code model")  # seconds, for torch has to be imported first
             from vitruvius.generator.library import load_or_train
 
             self._model = load_or_train(self.space, progress=self._say)

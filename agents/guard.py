@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from vitruvius.errors import SettingsError
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.knowledge.leaks import refuse_target
 from vitruvius.knowledge.principle import Label
@@ -26,10 +27,15 @@ def check_labels(target: Task, labels: Iterable[Label], what: str) -> None:
 
 
 def check_sources(target: Task, sources: Sequence[Task]) -> None:
-    """Refuse source tasks that are the target, and spaces that cannot be compared with it.
+    """Refuse source tasks that are the target, and what is no task.
 
     Raises:
         TargetLeakError: A source is the target under any table or fidelity.
+        SettingsError: The target or a source is no task, but its name, for example.
     """
+    given: tuple[object, ...] = (target, *sources)
+    for one in given:
+        if not isinstance(one, Task):
+            raise SettingsError(f"{one!r} is no task: give vt.Task({one!r}), sources as a list of tasks.")
     for source in sources:
         check_labels(target, [source.label], f"Source task {source.name}")

@@ -10,10 +10,12 @@ from typing import Any
 
 from vitruvius.agents.options import SPENDING, Options
 from vitruvius.errors import SettingsError
+from vitruvius.generator.evaluation.manual import ManualBench
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.knowledge.imports import import_pack, placed_packs
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.records import bare_url
+from vitruvius.knowledge.run_folder import SETTINGS_FILE
 
 
 def describe(task: Task, sources: Sequence[Task], options: Options, reasoner: str) -> dict[str, Any]:
@@ -49,11 +51,18 @@ def start(
     if found is not None:
         old = {**Options().model_dump(), **found.settings}  # a setting that is newer had its default
         changed = sorted(k for k in {*settings, *old} - SPENDING if settings.get(k) != old.get(k))
+        if "evaluator" in changed and old.get("evaluator") == ManualBench.evaluator:
+            raise SettingsError(
+                f"{folder or session} holds a session on {found.task} that a script tells the scores of: go "
+                "on with that script, or choose another folder."
+            )
         if changed:
             told = ", ".join(f"{k} was {old.get(k)!r} and is now {settings.get(k)!r}" for k in changed)
+            scripted = folder is not None and not (folder / SETTINGS_FILE).is_file()
+            by = "as the script that began it does, " if scripted else ""
             raise SettingsError(
                 f"{folder or session} holds a session with other settings: {told}; "
-                "give the old values back to resume it, or choose another folder."
+                f"give the old values back to resume it, {by}or choose another folder."
             )
         settings = found.settings
     packs = placed_packs(folder, task.label, task.name)

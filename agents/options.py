@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from vitruvius.errors import BudgetError, SettingsError
+from vitruvius.generator.files import absolute
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -97,6 +99,16 @@ class Options(BaseModel):
     held_share: float = Field(default=0.5, gt=0, lt=1)
     """Share of each source that is held back from the reasoner, to judge what it proposes."""
 
+    @field_validator("reasoner")
+    @classmethod
+    def _from_anywhere(cls, value: str) -> str:
+        """A run is resumed from any folder: a model folder is kept with its whole path."""
+        head, served, model = value.strip().partition("vllm:")
+        folder = served and head in ("", "both:") and model != "smollm2"
+        if folder and os.path.isdir(os.path.expanduser(model)):
+            return f"{head}{served}{absolute(model)}"
+        return value
+
     @field_validator("objectives", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
@@ -106,9 +118,11 @@ class Options(BaseModel):
     @field_validator("proposer_url")
     @classmethod
     def _served(cls, value: str | None, info: ValidationInfo) -> str | None:
-        """An address says nothing to what runs in this process."""
+        """An address says nothing to what runs in this process, and must be one before anything is spent."""
         if value is not None and info.data.get("proposer") not in (None, "vllm-server"):
             raise ValueError('only proposer = "vllm-server" asks a server by its address')
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("an address looks like http://host:8000/v1")
         return value
 
     def check_budget(self, evaluations: int) -> None:

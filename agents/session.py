@@ -273,7 +273,9 @@ class Session:
             self.ledger.log(self.id, "timing", {"part": part, "seconds": round(seconds, 3)})
         self._spent.clear()
         self.store.sync()
-        self.journal.log("done", {"counted": counted, "paid": paid}, number=evaluations)
+        number = max(evaluations, counted)  # fewer than were done before ask for nothing
+        if self.journal.event("done", number) is None:
+            self.journal.log("done", {"counted": counted, "paid": paid}, number=number)
 
     # ---- the same steps, one at a time -------------------------------------------------------
 

@@ -50,6 +50,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
     try:
         draft.write_bytes(data)
         draft.replace(place)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename = str(path)  # the draft's name says nothing to whoever gave this one
         draft.unlink(missing_ok=True)
         raise

@@ -97,8 +97,9 @@ def cost_rules(
         raise unknown_name(f"cost of {task.name}", cost, sorted(costs_known))
     rows = all_rows(task.space)
     costs = task.bench.costs(rows)
+    about = task.space.aliases.get(about, about) if about is not None else None
     if about is not None and about not in (known := _names(task.space)):
-        raise unknown_name(f"operation of {task.space.name}", about, known)
+        raise unknown_name(f"operation or choice of {task.space.name}", about, known)
     finite = np.isfinite(costs[cost])
     population = Population(
         task.space, rows[finite], {name: values[finite] for name, values in costs.items()}

@@ -110,7 +110,9 @@ def _operation(name: str, ledger: Ledger) -> str:
         if known in space.operations:
             return known
     # An operation of somebody's own space, which this process has not loaded, is known by its principles.
-    named = frozenset[str]().union(*(operations_of(principle) for principle in ledger.principles()))
-    if name in named:
+    principles = ledger.principles()
+    if any(name in operations_of(principle) for principle in principles):
         return name
-    raise unknown_name("operation", name, named.union(*(space.operations for space in spaces)))
+    foreign = [principle for principle in principles if principle.proposal.space not in space_names()]
+    operations = (*(space.operations for space in spaces), *map(operations_of, foreign))
+    raise unknown_name("operation", name, frozenset[str]().union(*operations))

@@ -25,5 +25,6 @@ def refuse_target(target: Label, name: str, labels: Iterable[Label], what: str) 
     if target in set(labels):
         raise TargetLeakError(
             f"{what} was learned on {name}, which is the target: what is known of a target may only "
-            "come from counted evaluations; leave it out, or choose another target."
+            "come from counted evaluations; leave it out, or choose another target (if these are other "
+            "data of the same name, name one of them differently, as by vt.Manual(dataset=NAME))."
         )

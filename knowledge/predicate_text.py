@@ -223,7 +223,8 @@ class _Parser:
     def _comparison(self) -> dict[str, Any]:
         sign, number = self._sign(), self._number()
         if number.unit or "." in number.text:
-            self._fail(number.start, f"expected a whole number, found {number.text!r}")
+            costs = ": units are for params, flops and latency[DEVICE]" if number.unit else ""
+            self._fail(number.start, f"expected a whole number, found {number.text!r}{costs}")
         return {"comparison": sign, "value": int(number.text)}
 
     def _sign(self) -> str:

@@ -195,6 +195,28 @@ def test_a_table_that_is_not_there(
     assert "There is no file or folder 'nowhere.parquet'" in capsys.readouterr().err
 
 
+def test_a_setting_may_be_named_with_its_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vitruvius.cli.run._search", lambda settings, *_: print(settings.options.batch))
+    assert run(monkeypatch, "run", "--set", "options.batch=3") == 0
+    assert capsys.readouterr().out == "3\n"
+    assert run(monkeypatch, "run", "--set", "=3") == 1
+    assert "--set '=3' is not NAME=VALUE" in capsys.readouterr().err
+    assert run(monkeypatch, "run", "--set", "train.bach=3") == 1
+    assert "Unknown setting bach. Did you mean options.batch?" in capsys.readouterr().err
+
+
+def test_a_task_is_space_and_data_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "run", "--task", "cora", "--run", "unused") == 1
+    told = capsys.readouterr().err
+    assert (
+        told.startswith("error: Unknown space 'cora'. Allowed: darts") and "A task is SPACE/DATASET" in told
+    )
+
+
 def test_options_are_a_table(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("options = 3\n")
     with pytest.raises(SettingsError, match=r"options = 3 .*\[options\]"):

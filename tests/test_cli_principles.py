@@ -146,6 +146,15 @@ def test_list_and_search_filter_alike(run: Path, options: tuple[str, ...], expec
     assert {each["id"] for each in searched} == {each.id for each in expected}
 
 
+def test_an_unknown_operation_is_told_which_operations_there_are(run: Path) -> None:
+    link = Proposal("Late.", {"kind": "choice", "decision": "input4", "among": ["0"]}, "nasbench-graph")
+    with Ledger(run / "ledger.db") as ledger:
+        ledger.add_principle(Principle(principle_id(link), link, Origin("statistics")), session="s")
+    for command in (("list",), ("search", "x")):
+        told = str(call(*command, "--about", "gta").exception)
+        assert told.startswith("Unknown operation 'gta'. Did you mean 'gat'? Allowed: arma, avgpool3x3, ")
+
+
 def test_list_by_template(run: Path) -> None:
     assert len(data("list", "--template", "abcdef")) == 2
     assert data("list", "--template", "000000") == []

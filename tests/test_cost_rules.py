@@ -45,12 +45,14 @@ def test_one_predicate_or_an_operation(cora: Task) -> None:
     assert one.change > 0 and "gat that directly feeds a gat" in one.sentence()
     about = cost_rules(cora, "params", about="gat")
     assert about and all("gat" in rule.predicate.operations_named() for rule in about)
+    by_alias = [rule.predicate for rule in cost_rules(cora, "params", about="fully-connected")]
+    assert by_alias and by_alias == [rule.predicate for rule in cost_rules(cora, "params", about="fc")]
 
 
 def test_what_cannot_be_told_is_one_sentence(cora: Task) -> None:
     with pytest.raises(UnknownNameError, match=r"'latency'.*Allowed: latency\[benchmark\], params"):
         cost_rules(cora, "latency")
-    with pytest.raises(UnknownNameError, match="'nope'"):
+    with pytest.raises(UnknownNameError, match="Unknown operation or choice of nasbench-graph 'nope'"):
         cost_rules(cora, "params", about="nope")
     with pytest.raises(UserError, match="for all architectures or for none"):
         cost_rules(cora, "params", predicate="gat >= 0")

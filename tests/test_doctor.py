@@ -79,6 +79,8 @@ def test_the_embedded_table_is_found_and_others_are_told(monkeypatch: pytest.Mon
     assert "cora" in graph.detail
     assert (cells.ok, cells.needed) == (False, False)
     assert "VITRUVIUS_TABLES" in cells.mend
+    assert "table darts" not in checks  # it has none
+    assert all(f"{name}  " in command().output for name in checks)
 
 
 def test_keys_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:

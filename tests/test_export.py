@@ -82,10 +82,27 @@ def test_the_record_says_what_the_card_says(tmp_path: Path):
     assert (card.architecture, card.rival, card.shape) == (MIXED.key, rival, SMALL)
     assert card.text() == (folder / "card.md").read_text()
     (folder / "card.json").write_text('{"space": 7}')
-    with pytest.raises(UserError, match=r"card\.json cannot be read"):
+    with pytest.raises(
+        UserError, match=r"card\.json cannot be read \(space: Input should be a valid string\): export"
+    ):
         read_card(folder)
-    with pytest.raises(UserError, match=r"is no export"):
-        read_card(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("elsewhere", "There is no folder {}: give"),
+        ("file", "{} is a file, and a folder is needed: give"),
+        ("run", "{} is no export, for it has no card.json: give"),
+    ],
+)
+def test_what_is_no_export_is_told_from_what_is(tmp_path: Path, given: str, told: str):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError) as error:
+        read_card(tmp_path / given)
+    needed = "one that `vitruvius export RUN` wrote, RUN/winner."
+    assert str(error.value) == f"{told.format(tmp_path / given)} {needed}"
 
 
 @pytest.mark.usefixtures("without_onnx")
@@ -257,6 +274,22 @@ def test_what_a_cluster_trained_is_exported_as_what_was_trained_here(tmp_path: P
     assert code == 0, error
     card = read_card(run / "winner")
     assert (card.dataset, card.data_classes, card.shape.classes) == ("digits", 3, 3)
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_data_that_are_gone_can_be_described(tmp_path: Path):
+    (tmp_path / "photos").mkdir()
+    run = run_folder(tmp_path, "nasbench201/photos", [MIXED.key], [97.5])
+    given = {"evaluator": "train", "dataset": str(tmp_path / "photos"), "recipe": "nasbench201-12"}
+    (run / "settings.toml").write_text(dump_settings(load_settings(None, given)))
+    (tmp_path / "photos").rmdir()
+    _, _, error = invoke(str(run), "--classes", "3")
+    assert isinstance(error, UserError)
+    assert f"no longer at {tmp_path}/photos: put it back, or say --classes" in str(error)
+    described = ("--classes", "3", "--channels", "1", "--size", "9", "--cells", "1")
+    code, _, error = invoke(str(run), *described)
+    assert code == 0, error
+    assert read_card(run / "winner").shape == Shape(3, 1, 9, 9, stem=16, cells=1)
 
 
 @pytest.mark.usefixtures("without_onnx")

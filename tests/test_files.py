@@ -5,16 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from vitruvius import report
 from vitruvius.errors import UserError
 from vitruvius.generator import export as exporting
+from vitruvius.generator.evaluation.columns import read_columns, write_columns
+from vitruvius.generator.evaluation.latency_files import write_proposals
 from vitruvius.generator.export import Card, export_card
 from vitruvius.generator.export.onnx_file import PACKAGES
 from vitruvius.generator.files import cache_folder, write_whole
@@ -22,6 +28,8 @@ from vitruvius.generator.networks.costs import Shape
 from vitruvius.generator.resumable import Resumable
 from vitruvius.knowledge import imports, packs
 from vitruvius.knowledge.imports import PACKS_FOLDER, place_pack
+
+THREE = np.array([0.0, 1.0, 2.0], dtype=np.float64)
 
 
 @contextmanager
@@ -38,9 +46,50 @@ def no_larger_than(size: int) -> Generator[None]:
 def test_what_does_not_fit_leaves_what_was_there(tmp_path: Path):
     file = tmp_path / "kept.txt"
     write_whole(file, "old")
-    with no_larger_than(1000), pytest.raises(OSError, match="too large"):
+    with no_larger_than(1000), pytest.raises(OSError, match="too large") as error:
         write_whole(file, "new" * 1000)
+    assert error.value.filename == str(file)
     assert file.read_text() == "old" and [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def test_a_table_is_what_its_name_says(tmp_path: Path):
+    keys, milliseconds = ["0000:gat,gcn", 'say "no"'], np.array([1.5, np.nan], dtype=np.float64)
+    for name, begins in (("a.csv", b'"key","ms"'), ("a.parquet", b"PAR1")):
+        write_columns(tmp_path / name, {"key": keys, "ms": milliseconds})
+        assert (tmp_path / name).read_bytes().startswith(begins)
+        read = read_columns(tmp_path / name, ["key", "ms"])
+        assert read["key"] == keys
+        np.testing.assert_array_equal(np.asarray(read["ms"]), milliseconds)
+    with pytest.raises(UserError, match=r"a2\.parquet is to be filled in"):
+        write_proposals(tmp_path / "a2.parquet", ["0000:gat,gcn"])
+
+
+WRITES_A_TABLE = """
+import os, sys, time
+from pathlib import Path
+import numpy as np
+from vitruvius.generator.evaluation.columns import write_parts
+def parts():
+    yield {"x": np.arange(1000.0)}
+    print("writing", flush=True)
+    time.sleep(60)
+write_parts(Path(sys.argv[1]), parts())
+"""
+
+
+def test_a_table_leaves_nothing_of_writers_that_were_killed_and_all_of_those_that_write(tmp_path: Path):
+    table, mine = tmp_path / "a table[1].parquet", tmp_path / ".a table[1].parquet.mine.part"
+    mine.write_text("not ours")
+    command = [sys.executable, "-c", WRITES_A_TABLE, str(table)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None and writer.stdout.readline() == "writing\n"
+        (unfinished,) = set(tmp_path.iterdir()) - {mine}
+        write_columns(table, {"x": THREE})
+        assert set(tmp_path.iterdir()) == {table, mine, unfinished}
+        writer.send_signal(signal.SIGKILL)
+    assert unfinished.exists()
+    write_columns(table, {"x": THREE})
+    assert set(tmp_path.iterdir()) == {table, mine}
 
 
 def test_one_cache_for_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

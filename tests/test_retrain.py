@@ -293,7 +293,7 @@ def test_what_cannot_be_done_is_said(tmp_path: Path):
         retrain(folder)
     with pytest.raises(UserError, match=r"seeds=0 is not allowed"):
         retrain(folder, dataset=shades(), recipe=SHORT, seeds=0)
-    with pytest.raises(UserError, match="is no export"):
+    with pytest.raises(UserError, match="There is no folder"):
         retrain(tmp_path / "elsewhere")
 
 

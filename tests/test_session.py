@@ -15,6 +15,7 @@ from vitruvius.agents.candidates import batch_size, open_due
 from vitruvius.agents.options import Options
 from vitruvius.agents.reasoner import Brief, ModelCall, Reflection
 from vitruvius.agents.session import Session
+from vitruvius.config import build_session, load_settings
 from vitruvius.errors import (
     BudgetError,
     LedgerError,
@@ -254,12 +255,33 @@ def test_what_was_told_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         session.tell(third, 0.5)
 
 
+def test_the_command_line_says_that_a_script_goes_on_with_its_runs(cora: Task, tmp_path: Path) -> None:
+    task = Task("nasbench-graph", evaluator=Manual())
+    with Session(task, tmp_path / "told", **SMALL) as session:
+        session.tell(session.ask(1)[0], 0.5)
+    settings = load_settings(None, {"sources": "none"})
+    told = "holds a session on nasbench-graph/mine that a script tells the scores of: go on with that script"
+    with pytest.raises(SettingsError, match=told):
+        build_session(settings, tmp_path / "told")
+    with Session(cora, tmp_path / "looked up", **SMALL):
+        pass
+    with pytest.raises(SettingsError, match="resume it, as the script that began it does, or choose"):
+        build_session(settings, tmp_path / "looked up")
+
+
 def test_smaller_is_better(tmp_path: Path) -> None:
     task = Task("nasbench-graph", evaluator=Manual(metric="loss", maximize=False))
     with Session(task, **SMALL) as session:
         for architecture, score in zip(session.ask(4), (3.0, 1.0, 2.0, 4.0), strict=True):
             session.tell(architecture, score)
         assert session.best().measurement.score == 1.0
+
+
+def test_fewer_evaluations_than_were_done_ask_for_nothing(session: Session) -> None:
+    for evaluations in (8, 10, 8, 9, 10):
+        session.run(evaluations)
+    assert len(session.curve()) == 10
+    assert [event.number for event in session.ledger.events("session", "done")] == [8, 10]
 
 
 def test_compare_runs_the_baselines_once_at_equal_budget(session: Session) -> None:
@@ -312,9 +334,17 @@ def test_statistics_stand_in_for_a_model_that_fails_later(cora: Task, tmp_path: 
         session.run(30)
         warnings = [event.data["text"] for event in session.ledger.events("session", "warning")]
         origins = {p.origin.reasoner for p in session.ledger.principles(session="session")}
+    assert lines.count("loading the code model") == 1
     assert warnings == ["mute could not be used in a reflection, statistics stood in: mute: not reached."]
     assert origins == {"statistics"}
     assert {line.split()[0] for line in lines if re.search(r" proposed [1-9]", line)} == {"statistics"}
+
+
+def test_a_name_in_place_of_a_task_is_told_how_to_write_it(cora: Task) -> None:
+    name: Any = "nasbench-graph/pubmed"
+    for task, sources in ((name, []), (cora, [name])):
+        with pytest.raises(SettingsError, match=r"is no task: give vt\.Task\('nasbench-graph/pubmed'\)"):
+            Session(task, sources=sources)
 
 
 def test_a_mistyped_reasoner_leaves_no_session_behind(cora: Task, tmp_path: Path) -> None:

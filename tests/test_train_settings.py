@@ -71,6 +71,45 @@ def test_paths_are_kept_so_that_a_run_is_resumed_from_any_folder(
     assert (named.dataset, named.train.recipe, named.templates) == ("digits", "fast", None)
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("vllm:models/mine", "vllm:{}/models/mine"),
+        ("both:vllm:models/mine", "both:vllm:{}/models/mine"),
+        ("vllm:org/name", "vllm:org/name"),
+        ("vllm:smollm2", "vllm:smollm2"),
+        ("openai:models/mine", "openai:models/mine"),
+    ],
+)
+def test_a_model_folder_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, kept: str
+):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("models/mine", "smollm2"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert load_settings(None, {"reasoner": given}).options.reasoner == kept.format(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("shared.db", "{}/shared.db"),
+        ("sqlite:///shared.db", "sqlite:///{}/shared.db"),
+        ("sqlite+pysqlite:///a/shared.db", "sqlite+pysqlite:///{}/a/shared.db"),
+        ("sqlite:////data/shared.db", "sqlite:////data/shared.db"),
+        ("sqlite://", "sqlite://"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("postgresql+psycopg://me@host/name", "postgresql+psycopg://me@host/name"),
+    ],
+)
+def test_a_ledger_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, kept: str
+):
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(None, {"ledger": given})
+    assert settings.ledger == kept.format(tmp_path)
+
+
 def test_training_searches_nasbench201_on_its_data_set_where_no_task_is_named(tmp_path: Path):
     assert load_settings(None, {"evaluator": "train"}).task == "nasbench201/digits"
     assert load_settings(None, {"evaluator": "train", "dataset": "mnist"}).task == "nasbench201/mnist"
@@ -142,6 +181,7 @@ def test_a_task_that_names_another_data_set_says_so(evaluator: str):
         ({"evaluator": "train", "table": "x.parquet"}, r"table = '.*x.parquet' has no effect .*'train'"),
         ({"evaluator": "zero-cost", "halving": 3}, r"halving = 3 has no effect with evaluator = 'zero-cost'"),
         ({"proposer": "ngram", "proposer_url": "http://h/v1"}, r"proposer_url = 'http://h/v1' is not allowed: only"),
+        ({"proposer": "vllm-server", "proposer_url": "h:8000"}, r"proposer_url = 'h:8000' .* looks like http://host"),
     ],
 )  # fmt: skip
 def test_wrong_settings_are_one_sentence(tmp_path: Path, given: dict[str, object], message: str):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import glob
 import os
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +109,7 @@ def _numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
 
 
 def write_columns(path: Path, columns: Mapping[str, Column]) -> None:
-    """Write columns of one length as a Parquet file, complete or not at all; whole numbers stay whole.
+    """Write columns of one length as a Parquet or CSV file, complete or not at all; whole numbers stay whole.
 
     Raises:
         OSError: The folder cannot be written.
@@ -120,7 +121,7 @@ def write_parts(path: Path, parts: Iterable[Mapping[str, Column]]) -> None:
     """Write columns that come in parts, one after the other, so that not all must be in memory.
 
     Args:
-        path: The Parquet file, written complete or not at all.
+        path: The Parquet or CSV file, written complete or not at all.
         parts: At least one; each has the same columns.
 
     Raises:
@@ -132,24 +133,53 @@ def write_parts(path: Path, parts: Iterable[Mapping[str, Column]]) -> None:
 def _write(path: Path, parts: Iterable[Mapping[str, Column | NDArray[np.int32]]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
+    from pyarrow.csv import CSVWriter
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
+    _remove_unfinished(path)
     try:
-        with ExitStack() as stack:
-            writer = None
-            for part in parts:
-                table = pa.table({name: pa.array(column) for name, column in part.items()})
-                if writer is None:
-                    writer = stack.enter_context(
-                        pq.ParquetWriter(unfinished, table.schema, compression="zstd")
-                    )
-                writer.write_table(table)
-        os.chmod(unfinished, 0o644)
-        os.replace(unfinished, path)
+        handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    try:
+        with os.fdopen(handle, "wb") as file:
+            _lock(file)
+            with ExitStack() as stack:
+                writer = None
+                for part in parts:
+                    table = pa.table({name: pa.array(column) for name, column in part.items()})
+                    if writer is None:
+                        writer = stack.enter_context(
+                            CSVWriter(file, table.schema)
+                            if path.suffix == ".csv"
+                            else pq.ParquetWriter(file, table.schema, compression="zstd")
+                        )
+                    writer.write_table(table)
+            file.flush()
+            os.chmod(unfinished, 0o644)
+            os.replace(unfinished, path)
     finally:
         Path(unfinished).unlink(missing_ok=True)
+
+
+def _remove_unfinished(path: Path) -> None:
+    """Remove what processes that were killed left of this file; what another one is writing stays."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.part"):
+        with suppress(OSError), left.open("rb") as file:
+            if _lock(file):
+                left.unlink()
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Lock a file until it is closed or this process ends; False where another process has the lock."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def _column(path: Path, name: str, values: Any) -> Column:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vitruvius.errors import TableError
+from vitruvius.errors import TableError, UserError
 from vitruvius.generator.evaluation.columns import (
     Column,
     column_names,
@@ -56,8 +56,11 @@ def write_proposals(path: Path, keys: Sequence[str]) -> None:
     """A CSV file with these keys and an empty column to fill in.
 
     Raises:
+        UserError: The file's name says that it is a Parquet file, which nobody can fill in.
         OSError: The file cannot be written.
     """
+    if path.suffix == ".parquet":
+        raise UserError(f"{path} is to be filled in, which a Parquet file cannot be: name a .csv file.")
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["key", MILLISECONDS])
@@ -65,7 +68,7 @@ def write_proposals(path: Path, keys: Sequence[str]) -> None:
 
 
 def write_latencies(path: Path, keys: Sequence[str], milliseconds: NDArray[np.float64]) -> None:
-    """A Parquet file with keys and milliseconds.
+    """A Parquet or CSV file with keys and milliseconds.
 
     Raises:
         OSError: The file cannot be written.

@@ -14,8 +14,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from vitruvius.errors import UserError
-from vitruvius.generator.space import Architecture, Choices, SearchSpace, get_space
+from vitruvius.errors import UnknownNameError, UserError, unknown_name
+from vitruvius.generator.space import Architecture, Choices, SearchSpace, get_space, space_names
 
 
 class Status(StrEnum):
@@ -250,6 +250,9 @@ class Task:
 
             evaluator = Table()
         space_name, _, dataset = name.partition("/")
+        if not dataset and name not in space_names():
+            unknown = unknown_name("space", name, space_names())
+            raise UnknownNameError(f"{unknown} A task is SPACE/DATASET, for example nasbench-graph/cora.")
         self.space = get_space(space_name)
         if not dataset:
             known = evaluator.datasets(self.space)

@@ -130,13 +130,12 @@ def _check_folder(folder: Path) -> None:
     Raises:
         UserError: It does, or it is a file.
     """
-    foreign = (
-        sorted(path.name for path in folder.iterdir() if path.name not in FILES) if folder.is_dir() else []
-    )
-    ours = {"__pycache__", PART, *map(_draft, FILES)}
-    foreign = [name for name in foreign if name not in ours]
-    if foreign or folder.is_file():
+    if folder.is_file():
+        raise UserError(f"{folder} is a file: choose a new or empty folder.")
+    ours = {"__pycache__", PART, *FILES, *map(_draft, FILES)}
+    inside = folder.iterdir() if folder.is_dir() else ()
+    foreign = sorted(path.name for path in inside if path.name not in ours)
+    if foreign:
         raise UserError(
-            f"{folder} holds other files ({', '.join(foreign[:3]) or 'it is a file'}): "
-            "choose a new or empty folder."
+            f"{folder} holds other files ({', '.join(foreign[:3])}): choose a new or empty folder."
         )

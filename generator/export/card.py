@@ -157,14 +157,24 @@ def read_card(folder: Path) -> Card:
     path = folder / RECORD
     try:
         return Card.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder} is no export: it has no {RECORD}. `vitruvius export RUN --to {as_argument(folder)}` "
-            "makes one."
-        ) from None
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{path} cannot be read ({first}): export the architecture again.") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{_no_export(folder)} one that `vitruvius export RUN` wrote, RUN/winner.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        told = f"{where}: {first['msg']}" if where else first["msg"]
+        raise UserError(f"{path} cannot be read ({told}): export the architecture again.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}): export the architecture again.") from None
+
+
+def _no_export(folder: Path) -> str:
+    """What was given where a folder with a record was needed."""
+    if folder.is_dir():
+        return f"{folder} is no export, for it has no {RECORD}: give"
+    if folder.exists():
+        return f"{folder} is a file, and a folder is needed: give"
+    return f"There is no folder {folder}: give"
 
 
 def with_interval(scores: tuple[float, ...]) -> str:

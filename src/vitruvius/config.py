@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -101,6 +102,15 @@ class Settings(BaseModel):
     def _data_from_anywhere(cls, value: str) -> str:
         return absolute(value) if is_path(value) else value
 
+    @field_validator("ledger")
+    @classmethod
+    def _ledger_from_anywhere(cls, value: str | None) -> str | None:
+        """A path, or that in the URL of a SQLite file; what a server keeps has one address for all."""
+        if value is None or "://" not in value:
+            return value and absolute(value)
+        found = re.fullmatch(r"(sqlite(?:\+\w+)?:///)((?!:memory:|file:).+)", value)
+        return f"{found[1]}{absolute(found[2])}" if found else value
+
     @field_validator("latency_files")
     @classmethod
     def _files_from_anywhere(cls, value: list[str] | None) -> list[str] | None:
@@ -149,10 +159,10 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> Settings:
         if value is not None:
             table = next((table for table, model in _TABLES.items() if name in model.model_fields), None)
             (data if table is None else data[table])[name] = value
-    if data.get("evaluator", "table") != "table":
+    if data.get("evaluator", "table") != "table" and "task" not in data:
         dataset = data.get("dataset", Settings.model_fields["dataset"].default)
         name = source_name(str(dataset), data["train"].get("classes"))
-        data.setdefault("task", f"{TRAINED_SPACE}/{name}")
+        data["task"] = f"{TRAINED_SPACE}/{name}"
     settings = _validated(data)
     _check_effect(settings, [name for name, value in overrides.items() if value is not None])
     return settings

@@ -84,15 +84,18 @@ def device() -> Check:
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
         return Check("device", True, False, f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB")
-    return Check("device", True, False, f"CPU, {torch.get_num_threads()} threads, {os.cpu_count()} cores")
+    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    found = f"CPU, {threads} thread{'s' * (threads != 1)}, {cores} core{'s' * (cores != 1)}"
+    return Check("device", True, False, found)
 
 
 def tables() -> Iterator[Check]:
     """Which benchmark tables are at hand, by space; only NAS-Bench-Graph's is needed, and comes by pip."""
+    from vitruvius.generator.evaluation.layouts import table_spaces
     from vitruvius.generator.evaluation.table import Table
-    from vitruvius.generator.space import get_space, space_names
+    from vitruvius.generator.space import get_space
 
-    for name in space_names():
+    for name in sorted(table_spaces()):
         needed = name == "nasbench-graph"
         mend = INSTALL if needed else "set VITRUVIUS_TABLES to a folder with the table, or pass --table FILE"
         try:

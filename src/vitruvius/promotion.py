@@ -109,7 +109,8 @@ def promotion_lines(rungs: Sequence[Rung], metric: Metric) -> Iterator[str]:
             yield "Hyperband: drawn uniformly, in case the shortest training misleads"
             told = True
         early = f", {rung.stopped} stopped early" if rung.stopped else ""
-        yield f"{rung.recipe.fidelity}: {len(rung.measurements)} candidates{early}"
+        many = len(rung.measurements)
+        yield f"{rung.recipe.fidelity}: {many} candidate{'s' * (many != 1)}{early}"
         if rung.agreement is not None:
             yield f"  rank agreement with the rung below: {rung.agreement:.2f} over {rung.compared}"
         for m in rung.measurements[:3]:

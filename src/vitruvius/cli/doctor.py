@@ -46,9 +46,9 @@ def doctor(
 
 def _print(name: str, ok: bool, needed: bool, detail: str, mend: str) -> None:
     state = "ok" if ok else "MISSING" if needed else "absent"
-    typer.echo(f"{state:8}{name:22}{detail}")
+    typer.echo(f"{state:8}{name:30}{detail}")
     if mend:
-        typer.echo(f"{'':30}-> {mend}")
+        typer.echo(f"{'':38}-> {mend}")
 
 
 def _examine(spec: str, trials: int | None, templates: Path | None, as_json: bool) -> None:

@@ -68,11 +68,11 @@ def export(
     learned, longer = _known(run, summary)
     best = _best_key(settings, summary, longer)
     chosen = space.parse(best if architecture is None else architecture)
-    shape = _known_shape(summary.task, settings, networks)
     given = {
         "classes": classes, "in_channels": channels, "height": size, "width": size, "stem": width,
         "cells": cells, "extras": tuple(extra) if extra is not None else None,
     }  # fmt: skip
+    shape = _known_shape(summary.task, settings, networks, given)
     shape = _with(shape, given, summary.task, networks)
     card = Card(
         space=space.name, architecture=chosen.key, shape=shape, task=summary.task,
@@ -101,20 +101,36 @@ def _settings(run: Path) -> Settings | None:
     return load_settings(path, {}) if path.is_file() else None
 
 
-def _known_shape(task: str, settings: Settings | None, networks: Family) -> Shape | None:
-    """What networks for the run's data are built for, if that is known: by the benchmark, or by the data."""
+def _known_shape(
+    task: str, settings: Settings | None, networks: Family, given: dict[str, Any]
+) -> Shape | None:
+    """What networks for the run's data are built for, if that is known: by the benchmark, or by the data.
+
+    Raises:
+        UserError: The data that the run trained on are gone, and `given` does not say what they were like.
+    """
     from vitruvius.config import TRAINING
+    from vitruvius.errors import UnknownNameError, UserError
     from vitruvius.generator.evaluation.images import SPLIT, load_images
     from vitruvius.generator.evaluation.recipe import Recipe, load_recipe
     from vitruvius.generator.networks.costs import Shape
 
     if settings is not None and settings.evaluator in TRAINING:
-        images = load_images(
-            settings.dataset, None, SPLIT,
-            classes=settings.train.classes, image_size=settings.train.image_size,
-        )  # fmt: skip
         recipe = load_recipe(settings.train.recipe)
-        return Shape(images.classes, *images.size, recipe.width, recipe.cells, recipe.extras)
+        sizes = [given[name] for name in ("classes", "in_channels", "height", "width")]
+        if None in sizes:
+            try:
+                images = load_images(
+                    settings.dataset, None, SPLIT,
+                    classes=settings.train.classes, image_size=settings.train.image_size,
+                )  # fmt: skip
+            except UnknownNameError:
+                raise UserError(
+                    f"What the run trained on is no longer at {settings.dataset}: put it back, or say "
+                    "--classes, --channels and --size."
+                ) from None
+            sizes = [images.classes, *images.size]
+        return Shape(*sizes, stem=recipe.width, cells=recipe.cells, extras=recipe.extras)
     dataset = task.partition("/")[2]
     if dataset == "digits":
         return Shape(10, 1, 8, 8, Recipe().width, Recipe().cells)

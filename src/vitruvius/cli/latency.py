@@ -50,7 +50,7 @@ def predict(
         list[str] | None, typer.Option("--architecture", "-a", help="Tell that of this one; repeat it.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write those of the whole space to this Parquet file.")
+        Path | None, typer.Option(help="Write those of the whole space to this Parquet or CSV file.")
     ] = None,
 ) -> None:
     """Predict latencies from a few that were timed and other devices' tables, and say how well."""

@@ -11,7 +11,8 @@ import typer
 def retrain(
     folder: Annotated[Path, typer.Argument(help="A folder that `vitruvius export` wrote.")],
     dataset: Annotated[
-        str | None, typer.Option(help="What to train on, as for `run`; by default what the run trained on.")
+        str | None,
+        typer.Option(help="What to train on, as for `run`; by default as the last time, or as the run did."),
     ] = None,
     recipe: Annotated[
         str, typer.Option(help="full (that of the space's benchmark), another one's name, or a TOML file.")

@@ -99,9 +99,10 @@ def _pairs(texts: list[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not equals:
+        name = re.sub(r"^(options|train)\.", "", name.strip())  # as settings are named in messages
+        if not equals or not name:
             raise SettingsError(f"--set {text!r} is not NAME=VALUE: write for example --set batch=5.")
-        pairs[name.strip()] = value.strip()
+        pairs[name] = value.strip()
     return pairs
 
 
@@ -125,7 +126,9 @@ def find_settings(
 
 
 def _search(settings: Settings, where: Path, progress: Any) -> None:
-    progress(f"run        {where}: reading {settings.task} and its sources")  # seconds, the first time
+    alone = settings.sources == "none" or (settings.sources == "auto" and settings.evaluator != "table")
+    sources = "" if alone else " and its sources"
+    progress(f"run        {where}: reading {settings.task}{sources}")  # seconds, the first time
     from vitruvius.cli.show import print_summary
     from vitruvius.config import build_plan, build_session
     from vitruvius.promotion import promote_best, promotion_lines

@@ -36,7 +36,7 @@ def score(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of weights and drawn architectures.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Also write a Parquet file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write a Parquet or CSV file.")] = None,
 ) -> None:
     """Score untrained networks in a batch: seconds each, no training; and time them on this device.
 

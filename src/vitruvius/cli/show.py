@@ -223,12 +223,12 @@ def _costs(summary: Summary, console: Console) -> None:
     _line(console, parts or "not recorded yet")
     for call in summary.calls:
         outcomes = ", ".join(f"{n} {outcome}" for outcome, n in call.outcomes.items())
+        many = f"{call.calls} call{'s' * (call.calls != 1)} ({outcomes})"
         tokens = f"{call.tokens_in} tokens in, {call.tokens_out} out"
         cached = f", {call.cached} from the cache" if call.cached else ""
         _line(
             console,
-            f"{call.model}, template {call.template}: {call.calls} calls ({outcomes}){cached}, {tokens}, "
-            f"{dollars(call.cost)}",
+            f"{call.model}, template {call.template}: {many}{cached}, {tokens}, {dollars(call.cost)}",
         )
     if summary.calls:
         costs = [call.cost for call in summary.calls]

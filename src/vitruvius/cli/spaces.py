@@ -68,7 +68,7 @@ def enumerate_space(
     name: Annotated[str, typer.Argument(help="Name of the space.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Also write a Parquet file: key and id of every architecture."),
+        typer.Option("--out", help="Also write a Parquet or CSV file: key and id of every architecture."),
     ] = None,
 ) -> None:
     """List the whole space: how many keys and identities, and what that took."""
