@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vitruvius.agents.options import SPENDING, Options
+from vitruvius.agents.options import CHANGEABLE, Options
 from vitruvius.errors import SettingsError
 from vitruvius.generator.evaluation.manual import ManualBench
 from vitruvius.generator.evaluation.task import Task
@@ -50,7 +50,7 @@ def start(
     found = ledger.session(session)
     if found is not None:
         old = {**Options().model_dump(), **found.settings}  # a setting that is newer had its default
-        changed = sorted(k for k in {*settings, *old} - SPENDING if settings.get(k) != old.get(k))
+        changed = sorted(k for k in {*settings, *old} - CHANGEABLE if settings.get(k) != old.get(k))
         if "evaluator" in changed and old.get("evaluator") == ManualBench.evaluator:
             raise SettingsError(
                 f"{folder or session} holds a session on {found.task} that a script tells the scores of: go "

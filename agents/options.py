@@ -17,11 +17,12 @@ from vitruvius.generator.files import absolute
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-SPENDING = frozenset(
-    {"reflection_money", "session_money", "reflection_tokens", "session_tokens", "reflection_seconds",
-     "session_seconds", "reply_tokens", "price_in", "price_out", "cache_replies"}
+CHANGEABLE = frozenset(
+    {"proposer_url", "reflection_money", "session_money", "reflection_tokens", "session_tokens",
+     "reflection_seconds", "session_seconds", "reply_tokens", "price_in", "price_out", "cache_replies"}
 )  # fmt: skip
-"""Settings that may change when a session is resumed: what asking a language model may cost."""
+"""Settings that may change when a session is resumed: what asking a language model may cost, and where the
+server of the code model is."""
 
 
 class Options(BaseModel):

@@ -354,6 +354,13 @@ def test_a_mistyped_reasoner_leaves_no_session_behind(cora: Task, tmp_path: Path
         assert session.options.reasoner == "statistics"
 
 
+def test_a_server_may_have_moved_when_a_session_is_resumed(cora: Task, tmp_path: Path) -> None:
+    for url in ("http://127.0.0.1:9/v1", "http://127.0.0.1:10/v1"):
+        settings: dict[str, Any] = {**SMALL, "proposer": "vllm-server", "proposer_url": url}
+        with Session(cora, tmp_path / "run", **settings) as session:
+            assert session.options.proposer_url == url
+
+
 def test_a_password_in_an_address_neither_stays_nor_stops_the_resume(cora: Task, tmp_path: Path) -> None:
     for url in ("http://me:secret@127.0.0.1:9/v1", "http://me@127.0.0.1:9/v1"):
         settings: dict[str, Any] = {**SMALL, "proposer": "vllm-server", "proposer_url": url}

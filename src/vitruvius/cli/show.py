@@ -75,7 +75,8 @@ def _best(summary: Summary, console: Console) -> None:
     _title(console, f"{summary.task} in {summary.run or 'memory'}")
     if not summary.finished:
         _line(console, f"not finished{_again(summary.run)}")
-    budget = f" of {summary.planned}" if summary.planned else ""
+    within = summary.planned is not None and summary.counted <= summary.planned
+    budget = f" of {summary.planned}" if within else ""
     _line(console, f"evaluations: {summary.counted}{budget} counted, {summary.paid} paid")
     if summary.constraint:
         _line(console, f"constraint: {summary.constraint}")
