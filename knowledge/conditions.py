@@ -336,6 +336,11 @@ class Bound(Predicate):
 
     def resolved(self, space: SearchSpace, costs_known: Collection[str] | None) -> Predicate:
         """See `Predicate.resolved`."""
+        if costs_known is not None and not costs_known:
+            raise UnknownNameError(
+                f"{self.cost!r} is a cost, and no costs of {space.name} are known here: leave it out. Limits "
+                "on costs are for a run, `vitruvius run --where`, whose table or networks tell them."
+            )
         if costs_known is not None and self.cost not in costs_known:
             raise unknown_name(f"cost on {space.name}", self.cost, costs_known)
         return Bound(cost=self.cost, comparison=self.comparison, value=self.value)

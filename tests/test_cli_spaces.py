@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -55,3 +57,15 @@ def test_enumerate_refuses_what_cannot_be_listed(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "an unfinished file stays behind"
     with pytest.raises(UnknownNameError, match="Did you mean 'nasbench101'"):
         run("enumerate", "nasbench102")
+
+
+def test_sample_draws_uniformly_and_without_a_generator(tmp_path: Path) -> None:
+    space = get_space("darts")
+    keys = space.keys(space.sample(3, np.random.default_rng(7)))
+    assert run("sample", "darts", "-n", "3", "--seed", "7").splitlines() == keys
+    out = tmp_path / "drawn.csv"
+    assert run("sample", "darts", "-n", "3", "--seed", "7", "--out", str(out)).startswith("3 architectures")
+    with out.open(newline="") as file:
+        assert list(csv.DictReader(file)) == [{"key": key, "id": space.parse(key).id} for key in keys]
+    with pytest.raises(UserError, match="exists already"):
+        run("sample", "darts", "--out", str(out))

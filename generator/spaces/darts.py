@@ -170,7 +170,8 @@ class DARTS(SearchSpace):
             UserError: Always: there are too many.
         """
         raise UserError(
-            f"{self.name} has about 10^18 architectures, too many to list: draw some with sample(n, rng)."
+            f"{self.name} has about 10^18 architectures, too many to list: draw some with `vitruvius spaces "
+            f"sample {self.name}`, or in Python with sample(n, rng)."
         )
 
     def sample(self, n: int, rng: np.random.Generator) -> Choices:

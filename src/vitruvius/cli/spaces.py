@@ -74,13 +74,11 @@ def enumerate_space(
     """List the whole space: how many keys and identities, and what that took."""
     import time
 
-    from vitruvius.errors import UserError
     from vitruvius.generator.evaluation.columns import write_parts
     from vitruvius.generator.space import get_space
 
     space = get_space(name)
-    if out is not None and out.exists():
-        raise UserError(f"{str(out)!r} exists already: remove it, or name another file with --out.")
+    _refuse_old(out)
     begin = time.perf_counter()
     keys, ids = 0, set[str]()
 
@@ -100,6 +98,38 @@ def enumerate_space(
     typer.echo(f"{space.name}: {keys:,} keys, {len(ids):,} ids, {seconds:.1f} s, {_peak():,.0f} MB at most")
     if out is not None:
         typer.echo(f"wrote {out}")
+
+
+@app.command("sample")
+def sample_space(
+    name: Annotated[str, typer.Argument(help="Name of the space.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a Parquet or CSV file with key and id instead.")
+    ] = None,
+) -> None:
+    """Draw architectures uniformly: every key is as likely, and some may come twice. Needs no generator."""
+    import numpy as np
+
+    from vitruvius.generator.evaluation.columns import write_columns
+    from vitruvius.generator.space import get_space
+
+    space = get_space(name)
+    _refuse_old(out)
+    rows = space.sample(n, np.random.default_rng(seed))
+    if out is None:
+        typer.echo("\n".join(space.keys(rows)))
+    else:
+        write_columns(out, {"key": space.keys(rows), "id": space.ids(rows)})
+        typer.echo(f"{n} architecture{'s' * (n != 1)} written to {out}")
+
+
+def _refuse_old(out: Path | None) -> None:
+    from vitruvius.errors import UserError
+
+    if out is not None and out.exists():
+        raise UserError(f"{str(out)!r} exists already: remove it, or name another file with --out.")
 
 
 def _parts(space: SearchSpace) -> Iterator[dict[str, list[str]]]:
