@@ -33,9 +33,12 @@ def check_sources(target: Task, sources: Sequence[Task]) -> None:
         TargetLeakError: A source is the target under any table or fidelity.
         SettingsError: The target or a source is no task, but its name, for example.
     """
-    given: tuple[object, ...] = (target, *sources)
+    _refuse_names((target, *sources))
+    for source in sources:
+        check_labels(target, [source.label], f"Source task {source.name}")
+
+
+def _refuse_names(given: Iterable[object]) -> None:
     for one in given:
         if not isinstance(one, Task):
             raise SettingsError(f"{one!r} is no task: give vt.Task({one!r}), sources as a list of tasks.")
-    for source in sources:
-        check_labels(target, [source.label], f"Source task {source.name}")
