@@ -188,6 +188,16 @@ def test_a_run_folder_brings_its_settings_before_options_are_judged(tmp_path: Pa
     assert (found.evaluator, found.train.device, where) == ("train", "cpu", tmp_path)
 
 
+def test_the_folder_of_a_run_is_named_after_a_model_and_not_after_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    for reasoner, named in (("both:vllm:models/mine", "both-vllm-mine"), ("vllm:org/name", "vllm-org-name")):
+        _, where = find_settings(None, None, {"reasoner": reasoner})
+        assert where.name == f"nasbench-graph-cora-{named}-seed0"
+
+
 def test_a_table_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -118,7 +118,8 @@ def find_settings(
     if folder is not None:
         return settings, folder
     task = re.sub(r"[^\w.]+", "-", settings.task)
-    mind = re.sub(r"[^\w.]+", "-", settings.options.reasoner)
+    mind = re.sub(r":/(.*/)?", ":", settings.options.reasoner)  # of a model folder its name
+    mind = re.sub(r"[^\w.]+", "-", mind)
     where = Path("runs") / f"{task}-{mind}-seed{settings.options.seed}"
     if config is None and (where / SETTINGS_FILE).is_file():
         settings = load_settings(where / SETTINGS_FILE, overrides)
