@@ -338,8 +338,8 @@ class Bound(Predicate):
         """See `Predicate.resolved`."""
         if costs_known is not None and not costs_known:
             raise UnknownNameError(
-                f"{self.cost!r} is a cost, and no costs of {space.name} are known here: leave it out. Limits "
-                "on costs are for a run, `vitruvius run --where`, whose table or networks tell them."
+                f"{self.cost!r} is a cost, and no costs of {space.name} are known here: leave it out. A run "
+                "knows those that its table or its networks tell."
             )
         if costs_known is not None and self.cost not in costs_known:
             raise unknown_name(f"cost on {space.name}", self.cost, costs_known)
