@@ -30,6 +30,16 @@ def absolute(path: str) -> str:
     return str(Path(os.path.expanduser(path)).absolute())
 
 
+def refuse_existing(out: Path | None) -> None:
+    """Refuse to write over a file that `--out` names; None names none.
+
+    Raises:
+        UserError: It is there.
+    """
+    if out is not None and out.exists():
+        raise UserError(f"{str(out)!r} exists already: remove it, or name another file with --out.")
+
+
 def as_argument(path: str | Path) -> str:
     """How a file or folder is named on a command line that can be copied."""
     text = str(path)

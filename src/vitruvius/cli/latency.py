@@ -27,9 +27,9 @@ def propose(
     """The architectures to time on a new device, chosen to tell most about all others."""
     from vitruvius.generator.evaluation.latency_files import write_proposals
     from vitruvius.generator.evaluation.latency_predictor import LatencySources
-    from vitruvius.generator.files import as_argument
+    from vitruvius.generator.files import as_argument, refuse_existing
 
-    _check_free(out)
+    refuse_existing(out)
     known = _open(task, table)
     sources = LatencySources(known.space, known.bench.costs)
     keys = known.space.keys(sources.telling(number))
@@ -58,8 +58,9 @@ def predict(
 
     from vitruvius.generator.evaluation.latency_files import write_latencies
     from vitruvius.generator.evaluation.with_latency import WithLatency
+    from vitruvius.generator.files import refuse_existing
 
-    _check_free(out)
+    refuse_existing(out)
     device, known = file.stem, _open(task, table)
     space = known.space
     bench = WithLatency(known.evaluator, {device: file}).open(space, known.dataset)
@@ -92,10 +93,3 @@ def _open(task: str, table: Path | None) -> Task:
     from vitruvius.generator.evaluation.task import Task
 
     return Task(task, Table(table))
-
-
-def _check_free(out: Path | None) -> None:
-    from vitruvius.errors import UserError
-
-    if out is not None and out.exists():
-        raise UserError(f"{str(out)!r} exists already: remove it, or name another file with --out.")

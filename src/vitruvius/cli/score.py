@@ -45,14 +45,14 @@ def score(
     from vitruvius.errors import UserError
     from vitruvius.generator.evaluation.latency_files import read_keys
     from vitruvius.generator.evaluation.scored import Setup, ZeroCost
+    from vitruvius.generator.files import refuse_existing
     from vitruvius.generator.space import get_space
 
     named = [*(architecture or ()), *(read_keys(keys) if keys is not None else ())]
     chosen = _chosen(get_space(space), named, sample, seed)
     if not chosen:
         raise UserError("Nothing to score: name architectures with -a TEXT, or draw some with --sample 10.")
-    if out is not None and out.exists():
-        raise UserError(f"{str(out)!r} exists already: remove it, or name another file with --out.")
+    refuse_existing(out)
     names = [] if scores == "none" else [name.strip() for name in scores.split(",") if name.strip()]
     evaluator = ZeroCost(dataset=dataset, setup=Setup(images, width, cells, device))
     bench = evaluator.open(get_space(space), evaluator.images.name)

@@ -75,10 +75,11 @@ def enumerate_space(
     import time
 
     from vitruvius.generator.evaluation.columns import write_parts
+    from vitruvius.generator.files import refuse_existing
     from vitruvius.generator.space import get_space
 
     space = get_space(name)
-    _refuse_old(out)
+    refuse_existing(out)
     begin = time.perf_counter()
     keys, ids = 0, set[str]()
 
@@ -113,23 +114,17 @@ def sample_space(
     import numpy as np
 
     from vitruvius.generator.evaluation.columns import write_columns
+    from vitruvius.generator.files import refuse_existing
     from vitruvius.generator.space import get_space
 
     space = get_space(name)
-    _refuse_old(out)
+    refuse_existing(out)
     rows = space.sample(n, np.random.default_rng(seed))
     if out is None:
         typer.echo("\n".join(space.keys(rows)))
     else:
         write_columns(out, {"key": space.keys(rows), "id": space.ids(rows)})
         typer.echo(f"{n} architecture{'s' * (n != 1)} written to {out}")
-
-
-def _refuse_old(out: Path | None) -> None:
-    from vitruvius.errors import UserError
-
-    if out is not None and out.exists():
-        raise UserError(f"{str(out)!r} exists already: remove it, or name another file with --out.")
 
 
 def _parts(space: SearchSpace) -> Iterator[dict[str, list[str]]]:
