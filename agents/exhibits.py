@@ -108,6 +108,8 @@ def as_program(space: SearchSpace, choices: Choices) -> str:
             names[node] = inputs[node]
         elif label == OUTPUT:
             lines.append(f"output = {given or '0'}")
+        elif label > OUTPUT + len(space.operations):
+            lines.append(space.labels[label - 2].replace("=", " = "))
         elif label != ABSENT:
             names[node] = f"n{len(lines) + 1}"
             decision = f"  # {setters[node]}" if node in setters else ""

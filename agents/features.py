@@ -18,6 +18,7 @@ from vitruvius.generator.space import INPUT, OUTPUT, Choices, Graphs, SearchSpac
 Histogram = NDArray[np.float64]
 """How often each pattern occurs: (n, F)."""
 
+_POSITIVE = np.int64(2**62 - 1)  # numbers of long paths wrap around: equal ones stay equal
 MOST_PATHS = 1000
 """Spaces with more paths than these have too many to list: there, chains of three labels stand for them."""
 
@@ -54,7 +55,7 @@ def patterns(space: SearchSpace, choices: Choices) -> tuple[NDArray[np.int64], .
     Whether paths or chains are told depends on the edges that occur among the rows.
     """
     graphs = space.graphs(choices)
-    base = len(space.operations) + 2
+    base = len(space.labels) + 2
     inner = np.where(graphs.labels > OUTPUT, graphs.labels, -1).astype(np.int64)
     paths = _paths(graphs, base) if _most_paths(graphs) <= MOST_PATHS else _chains(graphs, base)
     return inner, _edges(graphs, base), paths
@@ -115,7 +116,7 @@ def _paths(graphs: Graphs, base: int) -> NDArray[np.int64]:
                 found.append(np.where(ends, code, -1))
             goes_on = linked & (labels[:, following] > OUTPUT)
             if goes_on.any():
-                walk(following, goes_on, code * base + labels[:, following])
+                walk(following, goes_on, (code * base + labels[:, following]) & _POSITIVE)
 
     for start in range(nodes):
         begins = labels[:, start] == INPUT

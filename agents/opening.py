@@ -65,6 +65,8 @@ def start(
                 f"give the old values back to resume it, {by}or choose another folder."
             )
         settings = found.settings
+    for one in (task, *sources):
+        ledger.keep_space(one.space)
     packs = placed_packs(folder, task.label, task.name)
     labels = [task.label, *(source.label for source in sources)]
     ledger.start_session(session, task=task.name, seed=settings["seed"], settings=settings, labels=labels)

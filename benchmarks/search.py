@@ -108,7 +108,9 @@ def main() -> None:
     """Parse, run, print."""
     parser = Parser(__doc__, seeds=30)
     parser.add_argument(
-        "--task", default="nasbench-graph/cora", help="SPACE/DATASET with a table, or several, with commas"
+        "--task",
+        default="nasbench-graph/cora",
+        help="SPACE/DATASET, or FILE.toml/DATASET, with a table; several with commas",
     )
     parser.add_names("--methods", NAMES, ("vitruvius", "random", "evolution"))
     parser.add_argument("--evaluations", type=int, default=100)
@@ -127,15 +129,14 @@ def main() -> None:
         for method in methods
     }
     with parser.refusals():
-        for task in tasks:
-            Task(task)
+        names = {task: Task(task).name for task in tasks}  # a space of one's own is given by its file
         done = run_all([job for group in jobs.values() for job in group], execute, given.jobs, given.out)
-    results: dict[str, Any] = {task: {} for task in tasks}
+    results: dict[str, Any] = {name: {} for name in names.values()}
     for (task, method), group in jobs.items():
-        results[task][method] = summarise([done[job.key] for job in group], given.evaluations)
+        results[names[task]][method] = summarise([done[job.key] for job in group], given.evaluations)
     regrets = {
-        task: {method: _regrets([done[job.key] for job in jobs[task, method]]) for method in methods}
-        for task in tasks
+        name: {method: _regrets([done[job.key] for job in jobs[task, method]]) for method in methods}
+        for task, name in names.items()
     }
     if "vitruvius" in methods and len(methods) > 1:
         results["against"] = against(regrets, "vitruvius", [m for m in MARKS if m <= given.evaluations])
@@ -145,7 +146,7 @@ def main() -> None:
             label = "regret, 1 = random search after 50"
             picture = curves(lines, label, maximize=False, logarithmic=True)
             given.picture.write_text(as_file(picture), encoding="utf-8")
-    settings = {f"{task} {method}": group[0].settings for (task, method), group in jobs.items()}
+    settings = {f"{names[task]} {method}": group[0].settings for (task, method), group in jobs.items()}
     print_record("search", seeds, settings, results)
 
 

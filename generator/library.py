@@ -60,6 +60,7 @@ def model_folder(
         "seed": seed,
         "decisions": [[d.name, list(d.choices)] for d in space.decisions],
         "operations": list(space.operations),
+        **({} if (form := space.form) is None else {"form": form}),
         "codec": asdict(codec or CodecSettings()),
         "language": asdict(language or LanguageModelSettings()),
     }

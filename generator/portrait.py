@@ -100,7 +100,7 @@ def portrait(codec: Codec, *, seed: int = 0) -> Portrait:
 
 def _names(space: SearchSpace) -> dict[int, str]:
     """What each node label is called."""
-    operations = dict(enumerate(space.operations, start=2))
+    operations = dict(enumerate(space.labels, start=2))
     return {ABSENT: "absent", INPUT: "input", OUTPUT: "output"} | operations
 
 

@@ -237,7 +237,7 @@ def _histograms(
         labels, nodes = graphs.labels, graphs.labels.shape[1]
         passing = ~np.isin(labels, nulls)  # (n, V)
         joined = graphs.adjacency & passing[:, :, None] & passing[:, None, :]
-        counts = [(labels == OUTPUT + 1 + i).sum(axis=1) for i in range(len(space.operations))]
+        counts = [(labels == OUTPUT + 1 + i).sum(axis=1) for i in range(len(space.labels))]
         part = np.array([np.bincount(count, minlength=nodes + 1) for count in counts], dtype=np.float64)
         lines = np.bincount(joined.sum(axis=(1, 2)), minlength=nodes * nodes).astype(np.float64)
         operations = part if operations is None else operations + part

@@ -17,10 +17,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vitruvius.errors import InvalidArchitectureError, UserError, unknown_name
+from vitruvius.errors import InvalidArchitectureError, UnknownNameError, UserError, unknown_name
 
 Choices = NDArray[np.int8]
 """Architectures as rows of choice indices: (n, D)."""
+
+DESCRIBED = ".toml"
+"""How the name of a file ends that describes a space of one's own."""
 
 INPUT, OUTPUT, ABSENT = 0, 1, -1
 """Node labels that every space shares: the cell's input, its output, and a node that is not there."""
@@ -120,6 +123,10 @@ class SearchSpace(ABC):
     """Number of distinct keys, None where the space cannot be enumerated."""
     code_nodes: tuple[int, ...] | None = None
     """Nodes of `graphs` that get a code; None: all but the first and the last."""
+    form: str | None = None
+    """What makes the space of this name: its description, where it has one that may change."""
+    settings: tuple[str, ...] = ()
+    """Labels of nodes that hold a setting, such as a width: joined to nothing, and no operation."""
 
     # ---- what a space must say -------------------------------------------------------------
 
@@ -173,6 +180,11 @@ class SearchSpace(ABC):
         return everything[rng.integers(len(everything), size=n)]
 
     # ---- what follows from it --------------------------------------------------------------
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of all node labels from 2 on: operations, then settings."""
+        return (*self.operations, *self.settings)
 
     @property
     def count(self) -> int | None:
@@ -334,25 +346,48 @@ def space_names() -> list[str]:
     """Names of all known spaces, sorted."""
     importlib.import_module("vitruvius.generator.spaces")  # registers those that we bring
 
-    return sorted(_SPACES)
+    return sorted({*_SPACES, *_BUILT})
 
 
 def get_space(name: str | SearchSpace) -> SearchSpace:
-    """The space with this name; always the same object.
+    """The space with this name, or the one that a file describes; always the same object.
+
+    Args:
+        name: Its name, or the path of a description that ends in .toml, see `spaces.described`.
 
     Raises:
         UnknownNameError: No such space; the message lists those that are known.
+        UserError: A file that describes no space, or another one than is known by this name.
     """
     if isinstance(name, SearchSpace):
         return name
+    if name.endswith(DESCRIBED):
+        described: Any = importlib.import_module("vitruvius.generator.spaces.described")
+        return described.read_space(name)
     if name not in space_names():
-        raise unknown_name("space", name, _SPACES)
+        unknown = unknown_name("space", name, space_names())
+        raise UnknownNameError(f"{unknown} One of your own is named by its file, for example mine.toml.")
     if name not in _BUILT:
         _BUILT[name] = _SPACES[name]()
     return _BUILT[name]
 
 
+def add_space(space: SearchSpace) -> SearchSpace:
+    """Make a space known by its name; the one that is known already where both are equal.
+
+    Raises:
+        UserError: Another one is known by this name.
+    """
+    known = get_space(space.name) if space.name in space_names() else space
+    if known.form is None or known.form != space.form:
+        raise UserError(
+            f"A space named {space.name!r} is known already, and is another one: give yours another name, or "
+            "leave its description as it was when the name was first used."
+        )
+    return _BUILT.setdefault(space.name, known)
+
+
 __all__ = [
-    "ABSENT", "INPUT", "OUTPUT", "Architecture", "Choices", "Decision", "Graphs", "SearchSpace",
-    "get_space", "register_space", "space_names",
+    "ABSENT", "DESCRIBED", "INPUT", "OUTPUT", "Architecture", "Choices", "Decision", "Graphs", "SearchSpace",
+    "add_space", "get_space", "register_space", "space_names",
 ]  # fmt: skip

@@ -138,7 +138,7 @@ def sizes_for(space: SearchSpace, rows: Choices) -> Sizes:
         kinds += len(np.unique(view, axis=0))
     codes = min(512, 64 * math.ceil(1.1 * kinds / 64))
     cardinalities = tuple(int(count) for count in space.cardinalities)
-    return Sizes(len(space.operations), nodes, cardinalities, code_nodes, codes=codes)
+    return Sizes(len(space.labels), nodes, cardinalities, code_nodes, codes=codes)
 
 
 def codec_metrics(codec: Codec, rows: Choices) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from vitruvius.errors import LedgerError, SettingsError
+from vitruvius.errors import LedgerError, SettingsError, UserError
 from vitruvius.generator.evaluation.task import Measurement
-from vitruvius.knowledge import measurement_rows, principle_rows
+from vitruvius.generator.space import SearchSpace
+from vitruvius.knowledge import measurement_rows, principle_rows, space_rows
 from vitruvius.knowledge.database import Database
 from vitruvius.knowledge.principle import Evidence, Label, Principle, PrincipleStatus
 from vitruvius.knowledge.records import (
@@ -51,14 +52,32 @@ class Ledger:
         Args:
             url_or_path: Path of a SQLite file, or any SQLAlchemy URL; "sqlite://" is kept in memory only.
 
+        Spaces that were described in files are known from then on.
+
         Raises:
-            LedgerError: Not reachable, damaged, of another version, or SQLite on a network file system.
+            LedgerError: Not reachable, damaged, of another version, or SQLite on a network file system; or
+                another space is known by the name of one of its own.
         """
         self._database = Database(url_or_path)
         self.name = self._database.name
         self.id = self._database.id
+        try:
+            with self._database.read() as connection:
+                space_rows.know_spaces(connection)
+        except UserError as error:
+            self.close()
+            raise LedgerError(f"The ledger {self.name} cannot be opened here. {error}") from error
 
-    # ---- sessions --------------------------------------------------------------------------
+    # ---- sessions and their spaces ---------------------------------------------------------
+
+    def keep_space(self, space: SearchSpace) -> None:
+        """Keep the description of a space, where it has one, for whoever opens the ledger.
+
+        Raises:
+            LedgerError: The ledger holds another space of this name.
+        """
+        if not self._write(lambda connection: space_rows.keep_space(connection, space), session=None):
+            raise LedgerError(f"The ledger {self.name} holds another space {space.name!r}: rename yours.")
 
     def start_session(
         self, id: str, *, task: str, seed: int, settings: Mapping[str, Any], labels: Sequence[Label]

@@ -95,7 +95,7 @@ class Population:
     def depth(self) -> NDArray[np.int8]:
         """Operations other than identities on the longest unbroken input-output path, 0 without one: (n,)."""
         labels, adjacency, pairs = self._graph
-        weight = np.ones(2 + len(self.space.operations), dtype=np.int8)
+        weight = np.ones(2 + len(self.space.labels), dtype=np.int8)
         weight[[INPUT, OUTPUT]] = 0
         for name in self.space.identity_operations:
             weight[self.label(name)] = 0

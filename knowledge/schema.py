@@ -26,7 +26,7 @@ metadata = MetaData()
 about = Table(
     "about",
     metadata,
-    Column("name", Text, primary_key=True),  # "version", "id"
+    Column("name", Text, primary_key=True),  # "version", "id", "space:NAME"
     Column("value", Text, nullable=False),
 )
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from vitruvius import cli
+from vitruvius.building import build_session
 from vitruvius.cli.run import find_settings
 from vitruvius.cli.show import print_summary
-from vitruvius.config import Settings, build_session, dump_settings, load_settings
+from vitruvius.config import Settings, dump_settings, load_settings
 from vitruvius.errors import SettingsError
 from vitruvius.summary import summarise
 

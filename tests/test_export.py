@@ -11,7 +11,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vitruvius.config import build_session, dump_settings, load_settings
+from vitruvius.building import build_session
+from vitruvius.config import dump_settings, load_settings
 from vitruvius.errors import SettingsError, UserError, VitruviusError
 from vitruvius.generator import export as module
 from vitruvius.generator.evaluation.task import Measurement, Status, Task

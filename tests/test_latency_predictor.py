@@ -16,8 +16,9 @@ from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 from vitruvius.agents.session import Session
+from vitruvius.building import build_sources, build_task
 from vitruvius.cli.commands import app
-from vitruvius.config import build_sources, build_task, dump_settings, load_settings
+from vitruvius.config import dump_settings, load_settings
 from vitruvius.errors import SettingsError, TableError, UserError
 from vitruvius.generator.evaluation.latency_files import (
     read_keys,

@@ -15,7 +15,8 @@ from vitruvius.agents.candidates import batch_size, open_due
 from vitruvius.agents.options import Options
 from vitruvius.agents.reasoner import Brief, ModelCall, Reflection
 from vitruvius.agents.session import Session
-from vitruvius.config import build_session, load_settings
+from vitruvius.building import build_session
+from vitruvius.config import load_settings
 from vitruvius.errors import (
     BudgetError,
     LedgerError,

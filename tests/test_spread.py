@@ -9,8 +9,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from vitruvius.building import build_evaluator, build_plan
 from vitruvius.cli.commands import app
-from vitruvius.config import build_evaluator, build_plan, dump_settings, load_settings
+from vitruvius.config import dump_settings, load_settings
 from vitruvius.errors import SettingsError
 from vitruvius.generator.evaluation.pool import Pool
 from vitruvius.generator.evaluation.ray_cluster import Ray

@@ -21,8 +21,9 @@ import pytest
 from store_parts import OPERATIONS, TASK, add, found, principle
 from typer.testing import CliRunner
 
+from vitruvius.building import build_session
 from vitruvius.cli.principles import app
-from vitruvius.config import build_session, load_settings
+from vitruvius.config import load_settings
 from vitruvius.errors import RunBusyError, StoreError, UnknownNameError, UserError
 from vitruvius.knowledge.chroma_index import passes
 from vitruvius.knowledge.embedders import HashingEmbedder, Vectors

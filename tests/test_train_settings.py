@@ -9,15 +9,8 @@ from pathlib import Path
 import pytest
 
 from vitruvius.agents.options import Options
-from vitruvius.config import (
-    Settings,
-    build_evaluator,
-    build_rungs,
-    build_sources,
-    build_task,
-    dump_settings,
-    load_settings,
-)
+from vitruvius.building import build_evaluator, build_rungs, build_sources, build_task
+from vitruvius.config import Settings, dump_settings, load_settings
 from vitruvius.errors import SettingsError, UserError
 from vitruvius.generator.evaluation.train import Train
 from vitruvius.generator.evaluation.train_settings import TrainSettings

@@ -167,7 +167,7 @@ class LatencySources:
     def _counts(self, rows: Choices) -> Array:
         """How often each operation occurs: (n, operations)."""
         labels = self.space.graphs(rows).labels
-        kinds = range(2, 2 + len(self.space.operations))
+        kinds = range(2, 2 + len(self.space.labels))
         return np.stack([(labels == kind).sum(axis=1) for kind in kinds], axis=1).astype(np.float64)
 
     def _chosen(self, rows: Choices) -> Array:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from vitruvius.errors import UserError
 from vitruvius.generator.evaluation.task import Metric
+from vitruvius.generator.space import SearchSpace
+from vitruvius.generator.spaces.described import LISTED, DescribedSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +128,52 @@ _LAYOUTS: Mapping[str, Layout] = {
 }
 
 
-def layout_of(space: str) -> Layout:
+def layout_of(space: SearchSpace) -> Layout:
     """The layout of a space's tables.
 
     Raises:
-        UserError: There is no benchmark table for this space.
+        UserError: There is no benchmark table for this space, and it is none of the user's own.
     """
-    if space not in _LAYOUTS:
+    if isinstance(space, DescribedSpace):
+        return _own(space)
+    if space.name not in _LAYOUTS:
         raise UserError(
-            f"There is no benchmark table for the space {space!r}: tables exist for "
-            f"{', '.join(_LAYOUTS)}; measure other spaces with Train or ask/tell."
+            f"There is no benchmark table for the space {space.name!r}: tables exist for "
+            f"{', '.join(_LAYOUTS)}; measure other spaces with Train, a function of yours, or ask/tell."
         )
-    return _LAYOUTS[space]
+    return _LAYOUTS[space.name]
+
+
+def _own(space: DescribedSpace) -> Layout:
+    """A column for each decision, and the same columns for each of its tasks as other tables have.
+
+    Raises:
+        UserError: The description names no tasks.
+    """
+    if not space.given.tasks:
+        raise UserError(
+            f"The description of {space.name!r} names no task, so a table has no scores of any: write for "
+            'example [tasks.flowers] with metric = "validation accuracy" there.'
+        )
+    if space.size is None:
+        raise UserError(
+            f"The space {space.name!r} has {space.count:.3g} architectures, and tables are of spaces that can be "
+            f"listed, of up to {LISTED:,}: measure it with a function of yours."
+        )
+    sources = {
+        name: Source(f"{space.name}.parquet", f"{name}_", Metric(one.metric, one.unit, one.maximize))
+        for name, one in space.given.tasks.items()
+    }
+    return Layout(
+        sources,
+        text=tuple(decision.name for decision in space.decisions),
+        separator=",",
+        score={"as given": "valid"},
+        params="params_m",
+        flops="flops_m",
+        latency="latency",
+        seconds={"as given": "seconds"},
+    )
 
 
 def table_spaces() -> list[str]:

@@ -7,7 +7,6 @@ import gzip
 import importlib
 import importlib.metadata
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from vitruvius.generator.evaluation.pictures import (
     read_parquet,
     read_parquet_test,
 )
+from vitruvius.generator.evaluation.theirs import named_object
 from vitruvius.generator.files import cache_folder
 
 EMBEDDED = ("digits", "mnist")
@@ -191,13 +191,6 @@ def _downloaded(name: str) -> Path:
 
 
 def _imported(source: str) -> Any:
-    """The data set MODULE:NAME, or what a function of this name returns; the current folder counts too."""
-    module, _, name = source.partition(":")
-    sys.path.insert(0, "")
-    try:
-        found: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"The data set {source!r} cannot be imported: {error}.") from None
-    finally:
-        sys.path.remove("")
+    """The data set MODULE:NAME, or what a function of this name returns."""
+    found = named_object("data set", source)
     return found if hasattr(found, "__getitem__") and not isinstance(found, type) else found()

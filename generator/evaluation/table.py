@@ -24,6 +24,7 @@ from vitruvius.generator.evaluation.embedded import PACKAGED_SPACE, packaged_fil
 from vitruvius.generator.evaluation.layouts import Layout, Source, layout_of
 from vitruvius.generator.evaluation.task import Measurement, Status
 from vitruvius.generator.space import Architecture, Choices, SearchSpace
+from vitruvius.generator.spaces.described import DescribedSpace
 
 VARIABLE = "VITRUVIUS_TABLES"
 """Environment variable that names a folder with tables."""
@@ -63,7 +64,7 @@ class Table:
             TableError: No table found, a damaged file, a missing column, a foreign architecture.
         """
         if (space.name, dataset) not in self._benches:
-            layout = layout_of(space.name)
+            layout = layout_of(space)
             fidelity = self._fidelity(space, layout)
             if dataset not in layout.sources:
                 raise unknown_name(f"data set of {space.name}", dataset, self.datasets(space))
@@ -78,7 +79,7 @@ class Table:
             UserError: There are no tables for this space.
             TableError: No table found, or a damaged file.
         """
-        layout = layout_of(space.name)
+        layout = layout_of(space)
         score = layout.score[self._fidelity(space, layout)]
         found: list[str] = []
         for dataset, source in layout.sources.items():
@@ -108,10 +109,11 @@ class Table:
         folder = os.environ.get(VARIABLE)
         if folder and (Path(folder) / _main_file(space)).is_file():
             return Path(folder) / source.file
+        make = ", or make that file from the official one with `vitruvius tables import FILE`."
         raise TableError(
             f"No table for {space.name} was found: pass --table PATH (Table(PATH) in a script), set "
-            f"{VARIABLE} to a folder with {source.file}, or make that file from the official one with "
-            "`vitruvius tables import FILE`."
+            f"{VARIABLE} to a folder with {source.file}"
+            f"{'.' if isinstance(space, DescribedSpace) else make}"
         )
 
     def __repr__(self) -> str:
@@ -224,9 +226,9 @@ class TableBench:
         parts: list[list[str]] = []
         for name in self.layout.text:
             column = columns[name]
-            if not isinstance(column, list):
+            if not isinstance(column, list) and not isinstance(self.space, DescribedSpace):
                 raise TableError(f"Column {name!r} of table {str(path)!r} holds numbers: texts are needed.")
-            parts.append(column)
+            parts.append(column if isinstance(column, list) else [f"{value:g}" for value in column.tolist()])
         texts = [self.layout.separator.join(words) for words in zip(*parts, strict=True)]
         known = _positions_by_key(self.space)
         positions = np.array([known.get(text, -1) for text in texts], dtype=np.int64)
@@ -349,7 +351,7 @@ def _classes(space: SearchSpace) -> NDArray[np.int64]:
 
 
 def _main_file(space: SearchSpace) -> str:
-    return next(iter(layout_of(space.name).sources.values())).file
+    return next(iter(layout_of(space).sources.values())).file
 
 
 def _known(value: float | None) -> float | None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import UnknownNameError, UserError, unknown_name
-from vitruvius.generator.space import Architecture, Choices, SearchSpace, get_space, space_names
+from vitruvius.generator.space import DESCRIBED, Architecture, Choices, SearchSpace, get_space, space_names
 
 
 class Status(StrEnum):
@@ -52,6 +52,10 @@ class Metric:
     def format(self, score: float) -> str:
         """The score with its unit, for people."""
         return f"{score:.2f} %" if self.unit == "%" else f"{score:.4f}"
+
+    def best(self, scores: NDArray[np.float64]) -> float:
+        """The best of some scores."""
+        return float(scores.max() if self.maximize else scores.min())
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +217,21 @@ class Evaluator(Protocol):
         ...
 
 
+def split_task(name: str) -> tuple[str, str]:
+    """The space and the data set, "" where none is named, of SPACE/DATASET or FILE.toml/DATASET.
+
+    A space that is named by its file is known by its name from then on.
+
+    Raises:
+        UserError: The file describes no space, or another one than is known by its name.
+    """
+    path, described, rest = name.partition(DESCRIBED)
+    if described:
+        return get_space(path + described).name, rest.removeprefix("/")
+    space, _, dataset = name.partition("/")
+    return space, dataset
+
+
 class Task:
     """A space plus what is measured: `Task("nasbench201/cifar10", evaluator=Table(path))`.
 
@@ -235,7 +254,8 @@ class Task:
         """Set up a task.
 
         Args:
-            name: `space/dataset`, or just `space` where the evaluator has one data set.
+            name: `space/dataset`, or just `space` where the evaluator has one data set. A space of one's own
+                may be named by the file that describes it: `mine.toml/flowers`.
             evaluator: What measures; None takes the table that comes with an installed package
                 (NAS-Bench-Graph), or the one found through `VITRUVIUS_TABLES`.
             metric: Name for the score, where it is one's own.
@@ -249,8 +269,8 @@ class Task:
             from vitruvius.generator.evaluation.table import Table
 
             evaluator = Table()
-        space_name, _, dataset = name.partition("/")
-        if not dataset and name not in space_names():
+        space_name, dataset = split_task(name)
+        if not dataset and space_name not in space_names():
             unknown = unknown_name("space", name, space_names())
             raise UnknownNameError(f"{unknown} A task is SPACE/DATASET, for example nasbench-graph/cora.")
         self.space = get_space(space_name)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vitruvius.agents.results import Best
     from vitruvius.agents.session import Session
     from vitruvius.errors import VitruviusError
+    from vitruvius.generator.evaluation.function import Function
     from vitruvius.generator.evaluation.manual import Manual
     from vitruvius.generator.evaluation.pool import Pool
     from vitruvius.generator.evaluation.ray_cluster import Ray
@@ -38,6 +39,7 @@ _HOMES = {
     "Architecture": "generator.space",
     "Best": "agents.results",
     "CostRule": "knowledge.cost_rules",
+    "Function": "generator.evaluation.function",
     "Ledger": "knowledge.ledger",
     "Manual": "generator.evaluation.manual",
     "Measurement": "generator.evaluation.task",
@@ -61,9 +63,9 @@ _HOMES = {
 
 __version__ = "0.1.0"
 __all__ = [
-    "Architecture", "Best", "CostRule", "Ledger", "Manual", "Measurement", "Options", "Pool", "Predicate",
-    "Principle", "Ray", "SearchSpace", "Session", "Store", "Table", "Task", "Train", "VitruviusError",
-    "WithLatency", "ZeroCost", "cost_rules", "get_space",
+    "Architecture", "Best", "CostRule", "Function", "Ledger", "Manual", "Measurement", "Options", "Pool",
+    "Predicate", "Principle", "Ray", "SearchSpace", "Session", "Store", "Table", "Task", "Train",
+    "VitruviusError", "WithLatency", "ZeroCost", "cost_rules", "get_space",
 ]  # fmt: skip
 
 

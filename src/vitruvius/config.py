@@ -1,31 +1,26 @@
-"""Settings of a run: TOML with defaults for everything; the one place where settings meet classes."""
+"""Settings of a run: TOML with defaults for everything, read, checked and written down.
+
+What they describe is made by `building`.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vitruvius.agents.options import Options, reason
 from vitruvius.errors import SettingsError
 from vitruvius.generator.evaluation.sources import is_path, source_name
-from vitruvius.generator.evaluation.task import Evaluator, Task
+from vitruvius.generator.evaluation.task import split_task
 from vitruvius.generator.evaluation.train_settings import TrainSettings
-from vitruvius.generator.files import absolute, write_whole
-from vitruvius.generator.space import get_space, space_names
+from vitruvius.generator.files import absolute
 from vitruvius.knowledge.records import bare_url
-
-if TYPE_CHECKING:
-    from vitruvius.agents.session import Session
-    from vitruvius.generator.evaluation.halving import Trains
-    from vitruvius.generator.evaluation.recipe import Recipe
-    from vitruvius.generator.evaluation.train import Train
-    from vitruvius.promotion import Plan
 
 _TABLES: dict[str, type[BaseModel]] = {"train": TrainSettings, "options": Options}
 """Settings that stand in a table of their own; a name is in one of them only."""
@@ -33,11 +28,16 @@ _TABLES: dict[str, type[BaseModel]] = {"train": TrainSettings, "options": Option
 TRAINING = ("train", "ray")
 """The evaluators that train, here or on a cluster."""
 
+CALLING = "function"
+"""The evaluator that calls a function of the user's."""
+
 _SERVES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(TrainSettings.model_fields, TRAINING),
     "device": (*TRAINING, "zero-cost"),
     "dataset": (*TRAINING, "zero-cost"),
     "latency": (*TRAINING, "zero-cost"),
+    **dict.fromkeys(("time_limit", "workers", "threads"), (*TRAINING, CALLING)),
+    "function": (CALLING,),
     "score": ("zero-cost",),
     "address": ("ray",),
     "gpus": ("ray",),
@@ -59,15 +59,17 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     task: str = "nasbench-graph/cora"
-    """What is searched: space/data set."""
+    """What is searched: space/data set; a space of one's own may be named by its file, mine.toml/flowers."""
     evaluations: int = Field(50, ge=1)
     """Budget: scores of the target that may be learned."""
-    evaluator: Literal["table", "train", "ray", "zero-cost"] = "table"
-    """Look scores up, train here or on a Ray cluster, or score untrained networks."""
+    evaluator: Literal["table", "train", "ray", "zero-cost", "function"] = "table"
+    """Look scores up, train here or on a Ray cluster, score untrained networks, or call your function."""
     table: str | None = None
     """Parquet file or folder; None takes the embedded table, or the folder in VITRUVIUS_TABLES."""
     dataset: str = "digits"
     """What `train` trains on: digits, mnist, cifar10, cifar100, a path, or MODULE:NAME."""
+    function: str | None = None
+    """What `function` calls with each architecture: FILE.py:NAME or MODULE:NAME."""
     score: str = "nwot"
     """What `zero-cost` measures: nwot, synflow, jacov, snip, grad_norm, zen, params, flops."""
     latency: int | None = Field(None, ge=1)
@@ -90,6 +92,18 @@ class Settings(BaseModel):
     """How `train` trains."""
     options: Options = Field(default_factory=lambda: Options.model_validate({}))
     """How the session works."""
+
+    @field_validator("task")
+    @classmethod
+    def _by_name(cls, value: str) -> str:
+        """A space that was named by its file is kept in the ledger, and known by its name."""
+        return "/".join(filter(None, split_task(value)))
+
+    @field_validator("function")
+    @classmethod
+    def _function_from_anywhere(cls, value: str | None) -> str | None:
+        path, colon, name = (value or "").rpartition(":")
+        return f"{absolute(path)}{colon}{name}" if path.endswith(".py") else value
 
     @field_validator("table", "templates")
     @classmethod
@@ -122,7 +136,9 @@ class Settings(BaseModel):
     def _listed(cls, value: object) -> object:
         """One name, or names with commas between them, are a list."""
         if isinstance(value, str) and value not in ("auto", "none"):
-            return [name.strip() for name in value.split(",") if name.strip()]
+            value = [name.strip() for name in value.split(",") if name.strip()]
+        if isinstance(value, list):
+            return ["/".join(filter(None, split_task(str(name)))) for name in cast(list[Any], value)]
         return value
 
 
@@ -159,7 +175,7 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> Settings:
         if value is not None:
             table = next((table for table, model in _TABLES.items() if name in model.model_fields), None)
             (data if table is None else data[table])[name] = value
-    if data.get("evaluator", "table") != "table" and "task" not in data:
+    if data.get("evaluator", "table") not in ("table", CALLING) and "task" not in data:
         dataset = data.get("dataset", Settings.model_fields["dataset"].default)
         name = source_name(str(dataset), data["train"].get("classes"))
         data["task"] = f"{TRAINED_SPACE}/{name}"
@@ -226,164 +242,3 @@ def _toml(value: Any) -> str:
         escaped = bare_url(value).replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
     return repr(value)
-
-
-def build_train(settings: Settings) -> Train:
-    """What trains, with the full recipe."""
-    from vitruvius.generator.evaluation.train import Train
-
-    return Train(settings.dataset, **settings.train.arguments())
-
-
-def build_rungs(settings: Settings) -> list[Recipe]:
-    """The recipes of all rungs of halving, the shortest first; without halving the recipe alone.
-
-    Raises:
-        SettingsError: A setting of halving without halving.
-    """
-    from vitruvius.generator.evaluation.halving import rung_recipes
-    from vitruvius.generator.evaluation.recipe import load_recipe
-
-    train, recipe = settings.train, load_recipe(settings.train.recipe)
-    if train.halving is not None:
-        return rung_recipes(recipe, train.halving, narrowest=train.narrowest)
-    if train.hyperband or train.narrowest is not None:
-        raise SettingsError("hyperband and narrowest say how to halve: give --halving 3 too.")
-    return [recipe]
-
-
-def build_trains(settings: Settings) -> Callable[[Recipe], Trains]:
-    """What trains with a recipe: here, on all GPUs of this machine, or on a cluster."""
-    from vitruvius.generator.evaluation.spread import on_cluster, on_gpus
-
-    if settings.evaluator == "ray":
-        return lambda recipe: on_cluster(
-            settings.dataset, settings.train, recipe, settings.address, settings.gpus
-        )
-    train = build_train(settings)
-
-    def here(recipe: Recipe) -> Trains:
-        one = train if recipe == train.recipe else train.with_recipe(recipe)
-        return on_gpus(one, settings.dataset, settings.train)
-
-    return here
-
-
-def build_plan(settings: Settings) -> Plan | None:
-    """How the best are trained longer after the search; None without halving."""
-    factor = settings.train.halving
-    if factor is None or settings.evaluator not in TRAINING:
-        return None
-    from vitruvius.promotion import Plan
-
-    return Plan(build_trains(settings), build_rungs(settings), factor, settings.train.hyperband)
-
-
-def build_evaluator(settings: Settings) -> Evaluator:
-    """The evaluator that the settings describe.
-
-    Raises:
-        SettingsError: Latency on a cluster, or a setting of halving without halving.
-    """
-    if settings.evaluator == "ray":
-        if settings.latency is not None:
-            raise SettingsError("Latency is taken on this machine: leave it out with ray.")
-        return build_trains(settings)(build_rungs(settings)[0])
-    if settings.evaluator == "zero-cost":
-        from vitruvius.generator.evaluation.scored import ZeroCost
-
-        return _timed(ZeroCost(settings.score, settings.dataset), settings)
-    if settings.evaluator == "train":
-        lowest = build_rungs(settings)[0]
-        if settings.latency is not None:
-            return _timed(build_train(settings).with_recipe(lowest), settings)
-        return build_trains(settings)(lowest)
-    from vitruvius.generator.evaluation.table import Table
-
-    return Table(settings.table)
-
-
-def _timed(evaluator: Evaluator, settings: Settings) -> Evaluator:
-    """The evaluator, which also takes latencies where these are asked for."""
-    if settings.latency is None:
-        return evaluator
-    from vitruvius.generator.evaluation.timed import Timed
-
-    return Timed(evaluator, settings.latency, device=settings.train.device)
-
-
-def build_task(settings: Settings) -> Task:
-    """The target task.
-
-    Raises:
-        SettingsError: A latency file without the name of its device, or two data sets.
-    """
-    evaluator = build_evaluator(settings)
-    space, _, dataset = settings.task.partition("/")
-    if settings.evaluator != "table" and dataset:
-        (known,) = evaluator.datasets(get_space(space))
-        if dataset != known:
-            raise SettingsError(
-                f"The data set is given twice and not the same: {dataset!r} by task = {settings.task!r}, "
-                f"{known!r} by dataset = {settings.dataset!r}. Give --task {space}/{known}, or the data of "
-                f"{dataset!r} with --dataset."
-            )
-    if settings.latency_files:
-        from vitruvius.generator.evaluation.with_latency import WithLatency
-
-        evaluator = WithLatency(evaluator, dict(map(_device_file, settings.latency_files)))
-    return Task(settings.task, evaluator)
-
-
-def _device_file(text: str) -> tuple[str, str]:
-    device, _, file = text.partition("=")
-    if not device or not file:
-        raise SettingsError(f"The latency file {text!r} is not DEVICE=FILE: write for example mine=mine.csv.")
-    return device, file
-
-
-def build_sources(settings: Settings, task: Task) -> list[Task]:
-    """The source tasks; "auto" takes every other data set of a table that covers the whole space."""
-    if settings.sources == "none" or (settings.sources == "auto" and not task.evaluator.tabular):
-        return []
-    if settings.sources == "auto":
-        others = [name for name in task.evaluator.datasets(task.space) if name != task.dataset]
-        return [task.sibling(name) for name in others if name != "proteins"]
-    for name in settings.sources:
-        if Path(name).exists() and name.partition("/")[0] not in space_names():
-            raise SettingsError(
-                f"The source {name!r} is a file or folder, but a source is a task: SPACE/DATASET. What a run "
-                "learned comes to another one by `vitruvius principles export` and `principles import`."
-            )
-    plain = build_evaluator(settings) if settings.latency_files else task.evaluator
-    same = f"{task.space.name}/"  # a latency file is of one space
-    return [Task(name, task.evaluator if name.startswith(same) else plain) for name in settings.sources]
-
-
-def build_session(settings: Settings, run: Path, progress: Callable[[str], None] | None = None) -> Session:
-    """Open the run folder with these settings, writing them down beside the ledger.
-
-    Raises:
-        BudgetError: Fewer evaluations than a session needs: no folder is made then.
-    """
-    from vitruvius.agents.session import Session
-
-    settings.options.check_budget(settings.evaluations)
-    task = build_task(settings)
-    session = Session(
-        task,
-        run,
-        sources=build_sources(settings, task),
-        options=settings.options,
-        ledger=settings.ledger,
-        templates=Path(settings.templates) if settings.templates else None,
-        progress=progress,
-    )
-    write_whole(run / SETTINGS_FILE, dump_settings(settings))
-    if settings.index is not None:
-        try:
-            _ = session.store  # a server that does not answer is known before anything is spent
-        except BaseException:
-            session.close()
-            raise
-    return session

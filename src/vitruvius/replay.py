@@ -23,7 +23,8 @@ from vitruvius.agents.opening import session_id
 from vitruvius.agents.options import Options
 from vitruvius.agents.reasoner import Brief, ModelCall, Reasoner
 from vitruvius.agents.spending import Limits, Spent
-from vitruvius.config import SETTINGS_FILE, build_sources, build_task, load_settings
+from vitruvius.building import build_sources, build_task
+from vitruvius.config import SETTINGS_FILE, load_settings
 from vitruvius.errors import SettingsError, UserError
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.files import as_argument

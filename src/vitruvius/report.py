@@ -105,7 +105,8 @@ def test_metric(run: Path, summary: Summary) -> dict[str, float | None]:
     """
     import math
 
-    from vitruvius.config import SETTINGS_FILE, build_task, load_settings
+    from vitruvius.building import build_task
+    from vitruvius.config import SETTINGS_FILE, load_settings
     from vitruvius.generator.evaluation.revealed import reveal_test
 
     settings = run / SETTINGS_FILE

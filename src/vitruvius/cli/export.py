@@ -236,7 +236,7 @@ def _rival(settings: Settings | None, summary: Summary, learned: list[Learned]) 
     """
     from vitruvius.agents.aims import read_aims
     from vitruvius.agents.baselines import random_search
-    from vitruvius.config import build_task
+    from vitruvius.building import build_task
     from vitruvius.generator.export import Rival
 
     if settings is not None and settings.evaluator == "table":

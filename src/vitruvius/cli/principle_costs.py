@@ -30,7 +30,8 @@ def costs(
     as_json: AsJson = False,
 ) -> None:
     """What makes architectures large or slow, by table or formula: no hypotheses, nothing is measured."""
-    from vitruvius.config import SETTINGS_FILE, build_task, load_settings
+    from vitruvius.building import build_task
+    from vitruvius.config import SETTINGS_FILE, load_settings
     from vitruvius.errors import UserError
     from vitruvius.knowledge.cost_rules import cost_rules, known_costs
     from vitruvius.knowledge.run_folder import newest_run

@@ -26,6 +26,7 @@ def run(
     seed: options.Seed = None,
     table: options.Table = None,
     evaluator: options.Evaluator = None,
+    function: options.Function = None,
     workers: options.Workers = None,
     address: options.Address = None,
     gpus: options.Gpus = None,
@@ -54,7 +55,8 @@ def run(
     overrides: dict[str, Any] = {
         "task": task, "evaluations": evaluations, "reasoner": reasoner, "proposer": proposer,
         "proposer_url": proposer_url, "seed": seed, "table": table, "evaluator": evaluator,
-        "where": where, "objectives": objectives, "workers": workers, "address": address, "gpus": gpus,
+        "function": function, "where": where, "objectives": objectives,
+        "workers": workers, "address": address, "gpus": gpus,
         "score": score, "latency": latency, "latency_files": latency_file, "asynchronous": asynchronous,
         "dataset": dataset, "recipe": recipe, "device": device, "halving": halving,
         "hyperband": hyperband,
@@ -130,8 +132,8 @@ def _search(settings: Settings, where: Path, progress: Any) -> None:
     alone = settings.sources == "none" or (settings.sources == "auto" and settings.evaluator != "table")
     sources = "" if alone else " and its sources"
     progress(f"run        {where}: reading {settings.task}{sources}")  # seconds, the first time
+    from vitruvius.building import build_plan, build_session
     from vitruvius.cli.show import print_summary
-    from vitruvius.config import build_plan, build_session
     from vitruvius.promotion import promote_best, promotion_lines
     from vitruvius.summary import summarise_session
 

@@ -9,7 +9,7 @@ import typer
 
 Config = Annotated[Path | None, typer.Argument(help="Settings file (TOML); everything has a default.")]
 Folder = Annotated[Path | None, typer.Option("--run", help="Run folder; by default one under runs/.")]
-Task = Annotated[str | None, typer.Option(help="What is searched: SPACE/DATASET.")]
+Task = Annotated[str | None, typer.Option(help="What is searched: SPACE/DATASET, or mine.toml/DATASET.")]
 Evaluations = Annotated[int | None, typer.Option(help="Budget: evaluations of the target.")]
 Reasoner = Annotated[
     str | None, typer.Option(help="statistics, none, openai:MODEL, vllm:PATH-OR-NAME, both:MODEL.")
@@ -19,7 +19,11 @@ ProposerUrl = Annotated[str | None, typer.Option(help="Address of the server, fo
 Seed = Annotated[int | None, typer.Option(help="All randomness comes from here.")]
 Table = Annotated[str | None, typer.Option(help="Benchmark table: Parquet file or folder.")]
 Evaluator = Annotated[
-    str | None, typer.Option(help="table (look up), train, ray (train on a cluster), zero-cost (untrained).")
+    str | None,
+    typer.Option(help="table (look up), train, ray (on a cluster), zero-cost (untrained), function (yours)."),
+]
+Function = Annotated[
+    str | None, typer.Option(help="What function calls with each architecture: FILE.py:NAME, MODULE:NAME.")
 ]
 Workers = Annotated[int | None, typer.Option(help="Candidates that are trained side by side.")]
 Address = Annotated[

@@ -40,6 +40,10 @@ def show_table(
     file: Annotated[
         Path | None, typer.Argument(help="A table, or a folder of tables; none: what is found.")
     ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(help="Look for this space only; one of yours is named by its file, mine.toml."),
+    ] = None,
 ) -> None:
     """Data sets, rows, best scores and costs of a table (validation metrics only)."""
     import numpy as np
@@ -53,35 +57,37 @@ def show_table(
         raise UserError(f"There is no file or folder {str(file)!r}: give a table, or a folder of tables.")
     table, shown = Table(file), 0
     reasons: list[str] = []
-    for name in table_spaces():
-        space = get_space(name)
+    for one in map(get_space, table_spaces() if space is None else [space]):
         try:
-            benches = [table.open(space, dataset) for dataset in table.datasets(space)]
+            benches = [table.open(one, dataset) for dataset in table.datasets(one)]
         except TableError as error:
             reasons.append(str(error))
             continue
         for bench in benches:
             found = bench.scores[np.isfinite(bench.scores)]
-            best = bench.metric.format(float(found.max())) if len(found) else "none"
-            costs = [name for name in bench.costs(space.enumerate()[:1]) if "[" not in name]
+            best = bench.metric.format(bench.metric.best(found)) if len(found) else "none"
+            costs = [name for name in bench.costs(one.enumerate()[:1]) if "[" not in name]
             costs += [f"latency on {', '.join(bench.devices)}"] if bench.devices else []
-            typer.echo(f"{name}/{bench.dataset}: {len(found):,} of {space.size:,} keys")
+            typer.echo(f"{one.name}/{bench.dataset}: {len(found):,} of {one.size:,} keys")
             typer.echo(f"  {bench.metric.name}, {bench.fidelity}, best {best}; data {bench.fingerprint}")
             typer.echo(f"  costs known: {', '.join(costs) or 'none'}")
             shown += 1
     if not shown:
+        needed = _needed(table_spaces() if space is None else [space])
         raise TableError(
-            reasons[0] if reasons else f"{str(file)!r} holds no scores of a known benchmark: {_needed()}."
+            reasons[0] if reasons else f"{str(file)!r} holds no scores of a known benchmark: {needed}."
         )
 
 
-def _needed() -> str:
+def _needed(spaces: list[str]) -> str:
     """Which columns a table needs, by space."""
-    from vitruvius.generator.evaluation.layouts import layout_of, table_spaces
+    from vitruvius.generator.evaluation.layouts import layout_of
+    from vitruvius.generator.space import get_space
 
     parts: list[str] = []
-    for name in table_spaces():
-        layout = layout_of(name)
+    for space in map(get_space, spaces):
+        layout = layout_of(space)
         prefix = next(iter(layout.sources.values())).prefix
-        parts.append(f"{', '.join(layout.text)} and {prefix}{next(iter(layout.score.values()))} for {name}")
+        score = next(iter(layout.score.values()))
+        parts.append(f"{', '.join(layout.text)} and {prefix}{score} for {space.name}")
     return f"it needs {'; '.join(parts)}"

@@ -1,0 +1,209 @@
+"""From settings to what they describe: evaluator, task, sources, session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vitruvius.config import CALLING, SETTINGS_FILE, TRAINING, Settings, dump_settings
+from vitruvius.errors import SettingsError
+from vitruvius.generator.evaluation.task import Evaluator, Task
+from vitruvius.generator.files import write_whole
+from vitruvius.generator.space import get_space, space_names
+from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.run_folder import LEDGER_FILE, is_run
+
+if TYPE_CHECKING:
+    from vitruvius.agents.session import Session
+    from vitruvius.generator.evaluation.halving import Trains
+    from vitruvius.generator.evaluation.recipe import Recipe
+    from vitruvius.generator.evaluation.train import Train
+    from vitruvius.promotion import Plan
+
+
+def build_train(settings: Settings) -> Train:
+    """What trains, with the full recipe."""
+    from vitruvius.generator.evaluation.train import Train
+
+    return Train(settings.dataset, **settings.train.arguments())
+
+
+def build_rungs(settings: Settings) -> list[Recipe]:
+    """The recipes of all rungs of halving, the shortest first; without halving the recipe alone.
+
+    Raises:
+        SettingsError: A setting of halving without halving.
+    """
+    from vitruvius.generator.evaluation.halving import rung_recipes
+    from vitruvius.generator.evaluation.recipe import load_recipe
+
+    train, recipe = settings.train, load_recipe(settings.train.recipe)
+    if train.halving is not None:
+        return rung_recipes(recipe, train.halving, narrowest=train.narrowest)
+    if train.hyperband or train.narrowest is not None:
+        raise SettingsError("hyperband and narrowest say how to halve: give --halving 3 too.")
+    return [recipe]
+
+
+def build_trains(settings: Settings) -> Callable[[Recipe], Trains]:
+    """What trains with a recipe: here, on all GPUs of this machine, or on a cluster."""
+    from vitruvius.generator.evaluation.spread import on_cluster, on_gpus
+
+    if settings.evaluator == "ray":
+        return lambda recipe: on_cluster(
+            settings.dataset, settings.train, recipe, settings.address, settings.gpus
+        )
+    train = build_train(settings)
+
+    def here(recipe: Recipe) -> Trains:
+        one = train if recipe == train.recipe else train.with_recipe(recipe)
+        return on_gpus(one, settings.dataset, settings.train)
+
+    return here
+
+
+def build_plan(settings: Settings) -> Plan | None:
+    """How the best are trained longer after the search; None without halving."""
+    factor = settings.train.halving
+    if factor is None or settings.evaluator not in TRAINING:
+        return None
+    from vitruvius.promotion import Plan
+
+    return Plan(build_trains(settings), build_rungs(settings), factor, settings.train.hyperband)
+
+
+def build_evaluator(settings: Settings) -> Evaluator:
+    """The evaluator that the settings describe.
+
+    Raises:
+        SettingsError: Latency on a cluster, or a setting of halving without halving.
+    """
+    if settings.evaluator == "ray":
+        if settings.latency is not None:
+            raise SettingsError("Latency is taken on this machine: leave it out with ray.")
+        return build_trains(settings)(build_rungs(settings)[0])
+    if settings.evaluator == "zero-cost":
+        from vitruvius.generator.evaluation.scored import ZeroCost
+
+        return _timed(ZeroCost(settings.score, settings.dataset), settings)
+    if settings.evaluator == CALLING:
+        return build_function(settings)
+    if settings.evaluator == "train":
+        lowest = build_rungs(settings)[0]
+        if settings.latency is not None:
+            return _timed(build_train(settings).with_recipe(lowest), settings)
+        return build_trains(settings)(lowest)
+    from vitruvius.generator.evaluation.table import Table
+
+    return Table(settings.table)
+
+
+def build_function(settings: Settings) -> Evaluator:
+    """What calls the user's function, in processes of its own.
+
+    Raises:
+        SettingsError: No function was named.
+    """
+    from vitruvius.generator.evaluation.function import Function
+    from vitruvius.generator.evaluation.pool import Pool
+
+    if settings.function is None:
+        raise SettingsError(
+            "evaluator = 'function' calls a function of yours: name it, --function FILE.py:NAME."
+        )
+    dataset = settings.task.partition("/")[2] or "mine"
+    return Pool(
+        Function(settings.function, dataset=dataset),
+        settings.train.workers or 1,
+        threads=settings.train.threads,
+        time_limit=settings.train.time_limit,
+    )
+
+
+def _timed(evaluator: Evaluator, settings: Settings) -> Evaluator:
+    """The evaluator, which also takes latencies where these are asked for."""
+    if settings.latency is None:
+        return evaluator
+    from vitruvius.generator.evaluation.timed import Timed
+
+    return Timed(evaluator, settings.latency, device=settings.train.device)
+
+
+def build_task(settings: Settings) -> Task:
+    """The target task.
+
+    Raises:
+        SettingsError: A latency file without the name of its device, or two data sets.
+    """
+    evaluator = build_evaluator(settings)
+    space, _, dataset = settings.task.partition("/")
+    if settings.evaluator not in ("table", CALLING) and dataset:
+        (known,) = evaluator.datasets(get_space(space))
+        if dataset != known:
+            raise SettingsError(
+                f"The data set is given twice and not the same: {dataset!r} by task = {settings.task!r}, "
+                f"{known!r} by dataset = {settings.dataset!r}. Give --task {space}/{known}, or the data of "
+                f"{dataset!r} with --dataset."
+            )
+    if settings.latency_files:
+        from vitruvius.generator.evaluation.with_latency import WithLatency
+
+        evaluator = WithLatency(evaluator, dict(map(_device_file, settings.latency_files)))
+    return Task(settings.task, evaluator)
+
+
+def _device_file(text: str) -> tuple[str, str]:
+    device, _, file = text.partition("=")
+    if not device or not file:
+        raise SettingsError(f"The latency file {text!r} is not DEVICE=FILE: write for example mine=mine.csv.")
+    return device, file
+
+
+def build_sources(settings: Settings, task: Task) -> list[Task]:
+    """The source tasks; "auto" takes every other data set of a table that covers the whole space."""
+    if settings.sources == "none" or (settings.sources == "auto" and not task.evaluator.tabular):
+        return []
+    if settings.sources == "auto":
+        others = [name for name in task.evaluator.datasets(task.space) if name != task.dataset]
+        return [task.sibling(name) for name in others if name != "proteins"]
+    for name in settings.sources:
+        if Path(name).exists() and name.partition("/")[0] not in space_names():
+            raise SettingsError(
+                f"The source {name!r} is a file or folder, but a source is a task: SPACE/DATASET. What a run "
+                "learned comes to another one by `vitruvius principles export` and `principles import`."
+            )
+    plain = build_evaluator(settings) if settings.latency_files else task.evaluator
+    same = f"{task.space.name}/"  # a latency file is of one space
+    return [Task(name, task.evaluator if name.startswith(same) else plain) for name in settings.sources]
+
+
+def build_session(settings: Settings, run: Path, progress: Callable[[str], None] | None = None) -> Session:
+    """Open the run folder with these settings, writing them down beside the ledger.
+
+    Raises:
+        BudgetError: Fewer evaluations than a session needs: no folder is made then.
+    """
+    from vitruvius.agents.session import Session
+
+    settings.options.check_budget(settings.evaluations)
+    if settings.ledger is not None or is_run(run):
+        Ledger(settings.ledger or run / LEDGER_FILE).close()  # it knows the spaces of one's own
+    task = build_task(settings)
+    session = Session(
+        task,
+        run,
+        sources=build_sources(settings, task),
+        options=settings.options,
+        ledger=settings.ledger,
+        templates=Path(settings.templates) if settings.templates else None,
+        progress=progress,
+    )
+    write_whole(run / SETTINGS_FILE, dump_settings(settings))
+    if settings.index is not None:
+        try:
+            _ = session.store  # a server that does not answer is known before anything is spent
+        except BaseException:
+            session.close()
+            raise
+    return session
