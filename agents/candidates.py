@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from vitruvius.agents.prior import Prior
 from vitruvius.agents.selection import Selector
 from vitruvius.generator.code_text import format_codes
 from vitruvius.generator.evaluation.task import Task
-from vitruvius.generator.pool import Pool, fill_pool
+from vitruvius.generator.pool import Pool, fill_pool, uniform_pool
 from vitruvius.generator.proposers.base import Request
 from vitruvius.generator.space import Choices, SearchSpace
 from vitruvius.knowledge.observations import Observations
@@ -38,7 +38,8 @@ class Batch:
     Attributes:
         number: Position in the session, from 0.
         keys: Exact architectures, in order.
-        shares: Key -> "initial", "open", "model" (written by the code model), "local" (near the best),
+        shares: Key -> "initial", "open", "model" (written by the code model), "drawn" (uniformly, where no
+            model writes), "local" (near the best),
             "experiment" (asked for by the reasoner), "transfer" (proposed by the sources).
         reasons: Key -> why it was chosen.
         pool: Counts of the generator's draw.
@@ -247,37 +248,48 @@ class Drafter:
         return list(zip(chosen.rows, chosen.reasons, strict=True))
 
     def _pool(self, number: int, observed: Observations, restriction: Restriction, taken: set[str]) -> _Pool:
-        """What the code model writes, half of it asked for the best tenth, and neighbours of the best."""
-        codec, known = self.engine.model.codec, set(taken)
-        costs = self.task.bench.costs
-        guide = restriction.guide(codec, costs, self.aims.mask)
+        """What the code model writes (or is drawn uniformly), and neighbours of the best."""
+        known = set(taken)
         rows: list[Choices] = []
         codes: list[str] = []
         counts: dict[str, Any] = {}
-        for half, quantile in enumerate((None, 9)):
-            request = Request(
-                n=self.options.pool // 2,
-                seed=int(stream(self.options.seed, number, 2).integers(2**31)) + half,
-                temperature=self.options.temperature,
-                quantile=quantile,
-                guide=guide,
-            )
-            drawn = fill_pool(
-                self.engine.proposer, codec, request,
-                inside=lambda choices: self._inside(restriction, choices), known_ids=known,
-            )  # fmt: skip
+        for drawn in self._drawn(number, restriction, known):
             known.update(self.task.space.ids(drawn.choices))
             rows.append(drawn.choices)
-            codes += format_codes(drawn.codes)
+            codes += format_codes(drawn.codes) if self.engine.writes else [""] * len(drawn.choices)
             _add_counts(counts, drawn)
         local = self._local(number, observed, restriction, known)
         theirs = self._promising(restriction, known | set(self.task.space.ids(local)))
         counts["local"] = len(local)
         if self.prior is not None:
             counts["transfer"] = len(theirs)
-        shares = ["model"] * len(codes) + ["local"] * len(local) + ["transfer"] * len(theirs)
+        shares = (
+            ["model" if self.engine.writes else "drawn"] * len(codes)
+            + ["local"] * len(local)
+            + ["transfer"] * len(theirs)
+        )
         codes += [""] * (len(local) + len(theirs))
         return _Pool(np.concatenate([*rows, local, theirs]), codes, shares, counts)
+
+    def _drawn(self, number: int, restriction: Restriction, known: set[str]) -> Iterator[Pool]:
+        """Two halves of what is drawn; of the code model the second is asked for the best tenth."""
+        costs, half = self.task.bench.costs, self.options.pool // 2
+        first = int(stream(self.options.seed, number, 2).integers(2**31))
+
+        def inside(choices: Choices) -> NDArray[np.bool_]:
+            return self._inside(restriction, choices)
+
+        if not self.engine.writes:
+            space, wanted = self.task.space, restriction.wanted(costs, self.aims.mask)
+            limited = None if wanted is None else inside
+            for seed in (first, first + 1):
+                yield uniform_pool(space, half, seed, wanted=wanted, inside=limited, known_ids=known)
+            return
+        codec = self.engine.model.codec
+        guide = restriction.guide(codec, costs, self.aims.mask)
+        for seed, quantile in ((first, None), (first + 1, 9)):
+            request = Request(half, seed, self.options.temperature, quantile, guide)
+            yield fill_pool(self.engine.proposer, codec, request, inside=inside, known_ids=known)
 
     def _promising(self, restriction: Restriction, known: set[str]) -> Choices:
         """New architectures inside the restriction of which the sources expect most."""

@@ -48,11 +48,23 @@ class Engine:
         self._proposer: Proposer | None = None
 
     @property
+    def writes(self) -> bool:
+        """Whether a code model writes candidates; else they are drawn uniformly, and none is needed."""
+        return self._options.proposer != "uniform"
+
+    @property
     def model(self) -> CodeModel:
         """The VQ-VAE and its code language model, trained now if they never were."""
         if self._model is None:
             self._say("loading the code model")  # seconds, for torch has to be imported first
-            from vitruvius.generator.library import load_or_train
+            from vitruvius.generator.library import load_or_train, model_folder
+
+            if not model_folder(self.space, 0).exists():
+                long = "a minute or two" if self.space.size is not None else "half an hour on a CPU"
+                self._say(
+                    f"{self.space.name} has none yet: it is trained now, once, which takes {long}; a search "
+                    "with --proposer uniform needs none"
+                )
 
             self._model = load_or_train(self.space, progress=self._say)
             self.weights = self.weights or self._model.language_model

@@ -201,8 +201,9 @@ class Session:
         if counted < self.options.initial:
             batch = first_batch(self.journal, self.options, self.aims, prior, number, size)
         else:
-            with self._timed("training or loading the code model"):
-                _ = self.engine.model
+            if self.engine.writes:
+                with self._timed("training or loading the code model"):
+                    _ = self.engine.model
             self._learn(number, evaluations)
             limit = min(size or batch_size(self.options, counted), max(evaluations - counted, 1))
             shares = [x.share for x in self.journal.learned() if x.counted]
@@ -241,8 +242,8 @@ class Session:
         """Whether a step that happens every so many evaluations is due now."""
         if every == 0 or (kind == "reflection" and self.options.reasoner == "none"):
             return False
-        if kind == "model" and self.options.proposer == "uniform":
-            return False  # it draws without the code model
+        if kind == "model" and not self.engine.writes:
+            return False
         if kind == "model" and self.options.proposer_url is not None:
             self.warn("the code model is not fine-tuned: a server given by its address keeps its weights")
             return False

@@ -1,4 +1,4 @@
-r"""Search at equal budget in a space that is described in a file: NAS-Bench-Macro, never looked at while tuning.
+r"""Search at equal budget in a space described in a file: NAS-Bench-Macro, never looked at while tuning.
 
 Eight layers of three operations each, 6,561 networks, all trained three times on CIFAR-10 (Su et al.,
 Prioritized Architecture Sampling with Monto-Carlo Tree Search, CVPR 2021). The space is no class of ours: a

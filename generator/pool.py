@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.generator.proposers.base import Codes, Proposer, Request
-from vitruvius.generator.space import Choices
+from vitruvius.generator.space import Choices, SearchSpace
 
 if TYPE_CHECKING:
     from vitruvius.generator.codes import Codec
+
+
+_ROUNDS = 50  # of rejection, in spaces that are too large to list
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Pool:
 
     Attributes:
         choices: (m, D) normal rows in drawing order, of distinct ids.
-        codes: (m, L) the codes that each was decoded from.
+        codes: (m, L) the codes that each was decoded from; L is 0 where none was.
         asked: Number of sequences asked for.
         unfinished: Sequences that the proposer did not complete.
         invalid: Decoded to no architecture of the space.
@@ -89,9 +92,62 @@ def fill_pool(
     """
     begin = time.perf_counter()
     drawn = proposer.draw(request)
-    space = codec.space
-    rows, codes = codec.decode(drawn.codes), drawn.codes
-    valid = space.valid(rows)
+    rows = codec.decode(drawn.codes)
+    return _kept(codec.space, rows, drawn.codes, request.n, inside=inside, known_ids=known_ids, begin=begin)
+
+
+def uniform_pool(
+    space: SearchSpace,
+    n: int,
+    seed: int,
+    *,
+    wanted: NDArray[np.bool_] | None,
+    inside: Callable[[Choices], NDArray[np.bool_]] | None,
+    known_ids: Set[str],
+) -> Pool:
+    """Draw architectures uniformly, without codes, and keep those that are inside, new and distinct.
+
+    Args:
+        space: The space.
+        n: Number of draws.
+        seed: All randomness of the draws comes from here.
+        wanted: (size,) which of `space.enumerate()` to draw from, where the space can be listed and not all
+            of it is inside; None draws from all.
+        inside: Tells for rows (n, D) which are allowed; None allows all.
+        known_ids: Ids that are not wanted again.
+
+    Returns:
+        The pool and its counts; draws that met nothing inside after many rounds are unfinished.
+    """
+    begin, rng = time.perf_counter(), np.random.default_rng(seed)
+    if space.size is None and inside is not None:
+        rows = np.empty((0, len(space.decisions)), dtype=np.int8)
+        for _ in range(_ROUNDS):
+            drawn = space.sample(max(n, 256), rng)
+            rows = np.concatenate([rows, drawn[inside(drawn)]])[:n]
+            if len(rows) == n:
+                break
+    elif wanted is None:
+        rows = space.sample(n, rng)
+    else:
+        rows = space.enumerate()[wanted]
+        rows = rows[(rng.random(n) * len(rows)).astype(np.int64)] if len(rows) else rows
+    codes = np.empty((len(rows), 0), dtype=np.int16)
+    return _kept(space, rows, codes, n, inside=inside, known_ids=known_ids, begin=begin)
+
+
+def _kept(
+    space: SearchSpace,
+    rows: Choices,
+    codes: Codes,
+    asked: int,
+    *,
+    inside: Callable[[Choices], NDArray[np.bool_]] | None,
+    known_ids: Set[str],
+    begin: float,
+) -> Pool:
+    """What of the rows drawn (m, D), of any content, is valid, inside, new and distinct."""
+    unfinished, valid = asked - len(rows), space.valid(rows)
     rows, codes = space.normalise(rows[valid]), codes[valid]
     allowed = np.ones(len(rows), dtype=bool) if inside is None else inside(rows)
     rows, codes = rows[allowed], codes[allowed]
@@ -102,8 +158,8 @@ def fill_pool(
     return Pool(
         choices=rows[first],
         codes=codes[first],
-        asked=request.n,
-        unfinished=drawn.unfinished,
+        asked=asked,
+        unfinished=unfinished,
         invalid=int((~valid).sum()),
         outside=int((~allowed).sum()),
         known=int((~new).sum()),

@@ -141,10 +141,15 @@ class Restriction:
         See `guide_towards`; what is decoded is to be checked with `inside` all the same, since codecs and
         learned guides may err. Without `costs`, terms that bound a cost are left out here.
         """
+        wanted = self.wanted(costs, among)
+        return None if wanted is None else guide_towards(codec, self.space, wanted)
+
+    def wanted(self, costs: CostSource | None = None, among: Mask | None = None) -> Mask | None:
+        """Which of `steering.all_rows(space)` are inside and `among` those given; None if nothing is cut."""
         if not self.hard and among is None:
             return None
         inside = _inside(_checkable(self.hard, costs), _everything(self.space, costs))
-        return guide_towards(codec, self.space, inside if among is None else inside & among)
+        return inside if among is None else inside & among
 
     def describe(self, whole: str = "") -> list[str]:
         """What it does, one line for each term and one for the whole, which may have a name of its own."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
+from described_spaces import CELL, CHAIN, HUGE, described
 
 from vitruvius.errors import InvalidArchitectureError, UnknownNameError, UserError
 from vitruvius.generator import spaces
@@ -15,9 +17,13 @@ from vitruvius.knowledge.predicate import Predicate
 SPACES = ["darts", "nasbench-graph", "nasbench101", "nasbench201", "transnasbench101-micro"]
 
 
-@pytest.fixture(params=SPACES)
-def space(request: pytest.FixtureRequest) -> SearchSpace:
-    return get_space(request.param)
+OWN = {"chain": CHAIN, "cell": CELL, "huge": HUGE}
+
+
+@pytest.fixture(params=[*SPACES, *OWN])
+def space(request: pytest.FixtureRequest, tmp_path: Path) -> SearchSpace:
+    own = OWN.get(request.param)
+    return get_space(request.param) if own is None else described(tmp_path, own)
 
 
 def raw_rows(space: SearchSpace, n: int, seed: int = 0) -> np.ndarray:
@@ -103,10 +109,11 @@ def test_graphs_are_graphs(space: SearchSpace) -> None:
     assert not np.tril(adjacency.astype(int)).any(), "an edge goes back"
     assert (labels[:, 0] == INPUT).all() and (labels[:, -1] == OUTPUT).all()
     inner = labels[:, 1:-1]
-    assert ((inner == ABSENT) | (inner != OUTPUT) & (inner < 2 + len(space.operations))).all()
+    assert ((inner == ABSENT) | (inner != OUTPUT) & (inner < 2 + len(space.labels))).all()
     fed, feeding = adjacency.any(axis=1), adjacency.any(axis=2)
-    assert (fed == ((labels != INPUT) & (labels != ABSENT))).all(), "an operation without input"
-    assert (feeding == ((labels != OUTPUT) & (labels != ABSENT))).all(), "an operation that feeds nothing"
+    there = (labels != ABSENT) & (labels < 2 + len(space.operations))  # settings are joined to nothing
+    assert (fed == (labels != INPUT) & there).all(), "an operation without input"
+    assert (feeding == (labels != OUTPUT) & there).all(), "an operation that feeds nothing"
     code_nodes = space.code_nodes or tuple(range(1, nodes - 1))
     assert set(np.flatnonzero((labels >= 2).any(axis=0))) <= set(code_nodes) <= set(range(nodes))
 

@@ -7,7 +7,6 @@ import math
 import numbers
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -22,8 +21,14 @@ from vitruvius.generator.spaces.described import DescribedSpace
 Measure = Callable[..., float | Mapping[str, Any]]
 """Gets an `Architecture`, and `seed=` where it takes one; returns a score, or a mapping with `RESULTS`."""
 
-RESULTS = ("score", "params", "flops", "latency", "seconds")
-"""What a function may tell: params and flops in millions, latency a mapping device -> milliseconds."""
+Costs = Callable[[Architecture], Mapping[str, Any]]
+"""Gets an `Architecture`; returns a mapping with `COSTS`, the same ones for all, without measuring."""
+
+COSTS = ("params", "flops", "latency")
+"""What is known before: params and flops in millions, latency a mapping device -> milliseconds."""
+
+RESULTS = ("score", *COSTS, "seconds")
+"""What a measuring function may tell."""
 
 
 class Function:
@@ -50,24 +55,28 @@ class Function:
         self,
         measure: Measure | str,
         *,
+        costs: Costs | str | None = None,
         dataset: str = "mine",
         metric: str = "score",
         unit: str = "",
         maximize: bool = True,
-        version: str = "",
+        version: str = "1",
     ) -> None:
         """Describe; a function given by name is imported when it is first needed.
 
         Args:
             measure: The function, or where it stands: MODULE:NAME or FILE.py:NAME.
+            costs: A function, likewise, that tells costs without measuring, for constraints and objectives;
+                it is asked of up to the whole space, so it must be quick.
             dataset: Name for what it measures on, where the space's own description names no tasks.
             metric: What the scores mean, likewise.
             unit: Their unit, likewise.
             maximize: Whether larger is better, likewise.
-            version: Part of a measurement's identity: change it when the function measures something else.
+            version: Another one where the function, or what it measures on, is another: nothing measured
+                with the old one is then taken for it.
         """
-        self.given = measure
-        self.dataset, self.metric, self.version = dataset, Metric(metric, unit, maximize), version
+        self.measure, self.costs, self.dataset, self.version = measure, costs, dataset, version
+        self.metric = Metric(metric, unit, maximize)
 
     def datasets(self, space: SearchSpace) -> list[str]:
         """The tasks that the space's description names, else the one given."""
@@ -82,56 +91,69 @@ class Function:
         """
         if dataset not in self.datasets(space):
             raise unknown_name("data set", dataset, self.datasets(space))
-        metric = _tasks(space).get(dataset, self.metric)
-        return FunctionBench(self._function, self._label, space, dataset, metric)
-
-    @cached_property
-    def _function(self) -> Measure:
-        found = named_object("function", self.given) if isinstance(self.given, str) else self.given
-        if not callable(found):
-            raise UserError(f"{self.given!r} is no function: it must be called with an architecture.")
-        return found
-
-    @property
-    def _label(self) -> str:
-        named = self.given if isinstance(self.given, str) else getattr(self.given, "__name__", "function")
-        return f"function:{named.rpartition(':')[2]}" + (f":{self.version}" if self.version else "")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What goes to another process: a function given by name is imported there again."""
-        state = dict(self.__dict__)
-        if isinstance(self.given, str):
-            state.pop("_function", None)
-        return state
+        return FunctionBench(self, space, dataset)
 
     def __repr__(self) -> str:
         """How it was made."""
-        return f"Function({self.given!r})"
+        return f"Function({self.measure!r})"
 
 
 class FunctionBench:
     """`Function` set up for one space; what happens to a candidate becomes its status."""
 
-    fingerprint = ""
-    fidelity = ""
-    devices: tuple[str, ...] = ()
+    fidelity = "one call"
 
-    def __init__(
-        self, function: Measure, evaluator: str, space: SearchSpace, dataset: str, metric: Metric
-    ) -> None:
-        """Set up."""
-        self.function, self.evaluator, self.space, self.dataset, self.metric = (
-            function, evaluator, space, dataset, metric,
-        )  # fmt: skip
-        self._seeded = "seed" in inspect.signature(function).parameters
+    def __init__(self, given: Function, space: SearchSpace, dataset: str) -> None:
+        """Set up; see `Function.open` for the errors."""
+        self.space, self.dataset = space, dataset
+        self.metric = _tasks(space).get(dataset, given.metric)
+        name = (
+            given.measure
+            if isinstance(given.measure, str)
+            else getattr(given.measure, "__name__", "function")
+        )
+        self.evaluator, self.fingerprint = f"function:{name.rpartition(':')[2]}", given.version
+        self._measure: Measure = _found(given.measure)
+        self._seeded = "seed" in inspect.signature(self._measure).parameters
+        self._costs: Costs | None = None if given.costs is None else _found(given.costs)
+        self._known: dict[int, tuple[float, ...]] = {}
+        some = space.sample(1, np.random.default_rng(0))
+        self._names = () if self._costs is None else tuple(self._told(some))
+        self.devices = tuple(name[8:-1] for name in self._names if name.startswith("latency["))
 
     def representative(self, architecture: Architecture) -> Architecture:
         """The architecture that the identity of the class spells out."""
         return self.space.parse(architecture.id)
 
     def costs(self, choices: Choices) -> Mapping[str, NDArray[np.float64]]:
-        """Nothing is known without measuring."""
-        return {}
+        """What the costs function tells of each row, (n,) each; it is asked once for each architecture.
+
+        Raises:
+            UserError: It told something else than a mapping with `COSTS`, or not the same ones as before.
+        """
+        if not self._names:
+            return {}
+        numbers = self.space.numbers(choices).tolist()
+        for number, place in {n: i for i, n in enumerate(numbers) if n not in self._known}.items():
+            told = self._told(choices[place : place + 1])
+            if told.keys() != set(self._names):
+                raise UserError(
+                    f"The costs function told {', '.join(told) or 'nothing'} of one architecture and "
+                    f"{', '.join(self._names)} of another: it must tell the same of all."
+                )
+            self._known[number] = tuple(told[name] for name in self._names)
+        table = np.array([self._known[number] for number in numbers]).reshape(len(numbers), len(self._names))
+        return {name: table[:, column] for column, name in enumerate(self._names)}
+
+    def _told(self, row: Choices) -> dict[str, float]:
+        """What the costs function tells of one architecture, by the names that constraints use."""
+        assert self._costs is not None, "asked where there is none"
+        found: Any = self._costs(self.space.architectures(row)[0])
+        if not isinstance(found, Mapping):
+            raise UserError(
+                f"The costs function returned {found!r:.100}: give a mapping with {', '.join(COSTS)}."
+            )
+        return _results(found, COSTS)
 
     def measure(self, architectures: Sequence[Architecture], *, seed: int = 0) -> Iterator[Measurement]:
         """Call the function for each architecture, yielding its measurement as it is done.
@@ -146,19 +168,25 @@ class FunctionBench:
         start = time.monotonic()
         status, reason, told = Status.OK, "", dict[str, Any]()
         try:
-            found = self.function(architecture, **({"seed": seed} if self._seeded else {}))
+            found: Any = self._measure(architecture, **({"seed": seed} if self._seeded else {}))
         except Exception as error:  # whatever a function of the user's raises costs this candidate alone
             status, reason = _failure(error), f"{type(error).__name__}: {error}"[:500]
         else:
-            told = _results(found)
+            several = found if isinstance(found, Mapping) else {"score": found}
+            told = _results(several, RESULTS)
+            if "score" not in told:
+                raise UserError("The function returned a mapping without 'score': put the number there.")
             if not math.isfinite(told["score"]):
                 status, reason = Status.DIVERGED, f"The score is {told['score']}."
+        # What the costs function tells counts: a constraint is checked with it, and must hold afterwards too.
+        told |= {name: float(values[0]) for name, values in self.costs(architecture.row).items()}
         return Measurement(
             space=self.space.name, task=f"{self.space.name}/{self.dataset}",
             key=architecture.key, id=architecture.id, status=status,
             score=told["score"] if status is Status.OK else None, reason=reason,
             seconds=told.get("seconds", time.monotonic() - start),
-            params=told.get("params"), flops=told.get("flops"), latency=told.get("latency", {}),
+            params=told.get("params"), flops=told.get("flops"),
+            latency={name[8:-1]: value for name, value in told.items() if name.startswith("latency[")},
             seed=seed, fidelity=self.fidelity, evaluator=self.evaluator, fingerprint=self.fingerprint,
         )  # fmt: skip
 
@@ -177,26 +205,33 @@ def _failure(error: Exception) -> Status:
     return Status.OUT_OF_MEMORY if short else Status.FAILED
 
 
-def _results(found: object) -> dict[str, Any]:
-    """What a function returned, checked: a score, and any of the other `RESULTS` that it told.
+def _found(given: Any) -> Any:
+    """The function itself, or the one that a text names.
+
+    Raises:
+        UserError: It cannot be imported, or cannot be called.
+    """
+    found = named_object("function", given) if isinstance(given, str) else given
+    if not callable(found):
+        raise UserError(f"{given!r} is no function: it must be called with an architecture.")
+    return found
+
+
+def _results(told: Mapping[str, Any], allowed: Sequence[str]) -> dict[str, float]:
+    """What a function told, checked: plain numbers, those of `latency` as latency[DEVICE].
 
     Raises:
         UserError: Something else.
     """
-    told = cast(Mapping[str, Any], found) if isinstance(found, Mapping) else {"score": found}
     for name in told:
-        if name not in RESULTS:
-            raise unknown_name("result of the function", str(name), RESULTS)
-    if "score" not in told:
-        raise UserError("The function returned a mapping without 'score': put the number there.")
-    plain: dict[str, Any] = {name: _number(name, one) for name, one in told.items() if name != "latency"}
+        if name not in allowed:
+            raise unknown_name("result of the function", str(name), allowed)
     latency = told.get("latency", {})
     if not isinstance(latency, Mapping):
-        raise UserError(
-            f"The function returned latency = {latency!r}: give a mapping device -> milliseconds."
-        )
-    devices = cast(Mapping[str, Any], latency)
-    return plain | {"latency": {name: _number(f"latency[{name}]", one) for name, one in devices.items()}}
+        raise UserError(f"The function returned latency = {latency!r}: give device -> milliseconds.")
+    by_device = {f"latency[{name}]": value for name, value in cast(Mapping[str, Any], latency).items()}
+    plain = {name: value for name, value in told.items() if name != "latency"} | by_device
+    return {name: _number(name, value) for name, value in plain.items()}
 
 
 def _number(name: str, value: object) -> float:
@@ -211,4 +246,4 @@ def _number(name: str, value: object) -> float:
     return float(plain)
 
 
-__all__ = ["RESULTS", "Function", "FunctionBench", "Measure"]
+__all__ = ["COSTS", "RESULTS", "Costs", "Function", "FunctionBench", "Measure"]

@@ -157,8 +157,8 @@ def _own(space: DescribedSpace) -> Layout:
         )
     if space.size is None:
         raise UserError(
-            f"The space {space.name!r} has {space.count:.3g} architectures, and tables are of spaces that can be "
-            f"listed, of up to {LISTED:,}: measure it with a function of yours."
+            f"The space {space.name!r} has {space.count:.3g} architectures, and tables are of spaces that "
+            f"can be listed, of up to {LISTED:,}: measure it with a function of yours."
         )
     sources = {
         name: Source(f"{space.name}.parquet", f"{name}_", Metric(one.metric, one.unit, one.maximize))

@@ -27,13 +27,13 @@ def named_object(what: str, name: str) -> Any:
     if not colon or not module or not attribute:
         raise UserError(f"The {what} {name!r} is not named: write MODULE:NAME or FILE.py:NAME.")
     try:
-        found: Any = getattr(
-            _from_file(Path(module)) if module.endswith(".py") else _module(module), attribute
-        )
+        home = _from_file(Path(module)) if module.endswith(".py") else _module(module)
+        if not hasattr(home, attribute):
+            raise ImportError(f"{module} has no {attribute!r}")
     except Exception as error:  # a module of somebody else's may raise anything
-        told = str(error) if isinstance(error, ImportError | AttributeError | OSError) else repr(error)
+        told = str(error) if isinstance(error, ImportError | OSError) else repr(error)
         raise UserError(f"The {what} {name!r} cannot be imported: {told}.") from error
-    return found
+    return getattr(home, attribute)
 
 
 def _module(name: str) -> ModuleType:

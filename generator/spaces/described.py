@@ -38,16 +38,12 @@ class DescribedSpace(SearchSpace):
         """Set up; see `read_description` for what is refused."""
         self.given = description
         self.name, self.description = description.name, description.description
-        self.decisions = tuple(
-            Decision(name, choices)
-            for name, choices in (description.decisions | description.settings).items()
-        )
+        both = {**description.decisions, **description.settings}
+        self.decisions = tuple(Decision(name, choices) for name, choices in both.items())
         self.operations = tuple(dict.fromkeys(c for many in description.decisions.values() for c in many))
         self.settings = tuple(f"{name}={c}" for name, many in description.settings.items() for c in many)
-        self.identity_operations, self.null_operations = (
-            frozenset(description.identity),
-            frozenset(description.null),
-        )
+        self.identity_operations = frozenset(description.identity)
+        self.null_operations = frozenset(description.null)
         self.form = description.to_json()
         self.size = self.count if self.count <= LISTED else None
 
@@ -171,7 +167,7 @@ class DescribedSpace(SearchSpace):
         """
         if self.size is None:
             raise UserError(
-                f"The space {self.name!r} has {self.count:.3g} keys, too many to be listed (at most "
+                f"The space {self.name!r} has {self.count:.3g} keys, too many to list (at most "
                 f"{LISTED:,}): sample it instead."
             )
         return self._everything
@@ -189,7 +185,7 @@ class DescribedSpace(SearchSpace):
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         """Pickle as the description: another process need not know the space."""
-        return space_from_json, (self.form,)
+        return space_from_json, (self.given.to_json(),)
 
 
 def space_from_json(text: str) -> SearchSpace:

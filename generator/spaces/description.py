@@ -80,11 +80,13 @@ class Description:
     @classmethod
     def from_json(cls, text: str) -> Description:
         """Read what `to_json` wrote."""
-        plain = json.loads(text)
-        lists = {part: {n: tuple(c) for n, c in plain[part].items()} for part in ("decisions", "settings")}
-        lists |= {part: tuple(plain[part]) for part in _SPECIAL}
-        tasks = {name: Measured(**values) for name, values in plain["tasks"].items()}
-        return cls(**{**plain, **lists, "tasks": tasks})
+        plain: dict[str, Any] = json.loads(text)
+        for part in ("decisions", "settings"):
+            plain[part] = {name: tuple(choices) for name, choices in plain[part].items()}
+        for part in _SPECIAL:
+            plain[part] = tuple(plain[part])
+        plain["tasks"] = {name: Measured(**values) for name, values in plain["tasks"].items()}
+        return cls(**plain)
 
 
 def read_description(path: Path) -> Description:

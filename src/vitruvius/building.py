@@ -114,7 +114,7 @@ def build_function(settings: Settings) -> Evaluator:
         )
     dataset = settings.task.partition("/")[2] or "mine"
     return Pool(
-        Function(settings.function, dataset=dataset),
+        Function(settings.function, costs=settings.costs, dataset=dataset),
         settings.train.workers or 1,
         threads=settings.train.threads,
         time_limit=settings.train.time_limit,

@@ -37,7 +37,7 @@ _SERVES: dict[str, tuple[str, ...]] = {
     "dataset": (*TRAINING, "zero-cost"),
     "latency": (*TRAINING, "zero-cost"),
     **dict.fromkeys(("time_limit", "workers", "threads"), (*TRAINING, CALLING)),
-    "function": (CALLING,),
+    **dict.fromkeys(("function", "costs"), (CALLING,)),
     "score": ("zero-cost",),
     "address": ("ray",),
     "gpus": ("ray",),
@@ -70,6 +70,8 @@ class Settings(BaseModel):
     """What `train` trains on: digits, mnist, cifar10, cifar100, a path, or MODULE:NAME."""
     function: str | None = None
     """What `function` calls with each architecture: FILE.py:NAME or MODULE:NAME."""
+    costs: str | None = None
+    """A function, likewise, that tells costs without measuring, for constraints and objectives."""
     score: str = "nwot"
     """What `zero-cost` measures: nwot, synflow, jacov, snip, grad_norm, zen, params, flops."""
     latency: int | None = Field(None, ge=1)
@@ -99,7 +101,7 @@ class Settings(BaseModel):
         """A space that was named by its file is kept in the ledger, and known by its name."""
         return "/".join(filter(None, split_task(value)))
 
-    @field_validator("function")
+    @field_validator("function", "costs")
     @classmethod
     def _function_from_anywhere(cls, value: str | None) -> str | None:
         path, colon, name = (value or "").rpartition(":")
@@ -179,6 +181,11 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> Settings:
         dataset = data.get("dataset", Settings.model_fields["dataset"].default)
         name = source_name(str(dataset), data["train"].get("classes"))
         data["task"] = f"{TRAINED_SPACE}/{name}"
+    if data.get("evaluator") == CALLING and "task" not in data:
+        raise SettingsError(
+            "The evaluator 'function' calls one of yours, but nothing says in which space: give the task, "
+            "for example --task mine.toml/NAME."
+        )
     settings = _validated(data)
     _check_effect(settings, [name for name, value in overrides.items() if value is not None])
     return settings

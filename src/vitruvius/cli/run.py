@@ -27,6 +27,7 @@ def run(
     table: options.Table = None,
     evaluator: options.Evaluator = None,
     function: options.Function = None,
+    costs: options.Costs = None,
     workers: options.Workers = None,
     address: options.Address = None,
     gpus: options.Gpus = None,
@@ -55,7 +56,7 @@ def run(
     overrides: dict[str, Any] = {
         "task": task, "evaluations": evaluations, "reasoner": reasoner, "proposer": proposer,
         "proposer_url": proposer_url, "seed": seed, "table": table, "evaluator": evaluator,
-        "function": function, "where": where, "objectives": objectives,
+        "function": function, "costs": costs, "where": where, "objectives": objectives,
         "workers": workers, "address": address, "gpus": gpus,
         "score": score, "latency": latency, "latency_files": latency_file, "asynchronous": asynchronous,
         "dataset": dataset, "recipe": recipe, "device": device, "halving": halving,

@@ -25,6 +25,10 @@ Evaluator = Annotated[
 Function = Annotated[
     str | None, typer.Option(help="What function calls with each architecture: FILE.py:NAME, MODULE:NAME.")
 ]
+Costs = Annotated[
+    str | None,
+    typer.Option(help="A function, likewise, that tells params, flops, latency without measuring."),
+]
 Workers = Annotated[int | None, typer.Option(help="Candidates that are trained side by side.")]
 Address = Annotated[
     str | None, typer.Option(help="The Ray cluster: host:6379, auto; without it one on this machine.")

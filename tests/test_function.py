@@ -1,0 +1,191 @@
+"""Measuring by a function of the user's: what it may return, and what becomes of what it raises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from described_spaces import CHAIN, described
+
+import vitruvius as vt
+from vitruvius.building import build_evaluator, build_task
+from vitruvius.config import dump_settings, load_settings
+from vitruvius.errors import SettingsError, UnknownNameError, UserError
+from vitruvius.generator.evaluation.function import Function
+from vitruvius.generator.evaluation.pool import Pool
+from vitruvius.generator.evaluation.task import Status, StreamingBench
+from vitruvius.generator.space import SearchSpace
+from vitruvius.testing.evaluators import EvaluatorContract
+
+FILE = """
+from beside import LAYERS
+
+def measure(architecture, seed=0):
+    layers = [architecture.named()[name] for name in LAYERS]
+    if layers == ["mb5x5", "skip", "skip"]:
+        import os
+        os._exit(3)
+    return {"score": layers.count("mb5x5") + 0.25 * seed, "params": 1, "latency": {"phone": 2.5}, "seconds": 60}
+
+def costs(architecture):
+    return {"params": int(architecture.named()["width"]) / 10, "latency": {"phone": 4.0}}
+
+LIMIT = 3
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a module of the user's that imports another one beside it."""
+    (tmp_path / "mine.py").write_text(FILE)
+    (tmp_path / "beside.py").write_text('LAYERS = ("block1", "block2", "block3")\n')
+    return tmp_path
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> SearchSpace:
+    return described(tmp_path, CHAIN)
+
+
+class TestFunction(EvaluatorContract):
+    @pytest.fixture
+    def evaluator(self) -> Function:
+        return Function(lambda architecture: len(architecture.key), costs=lambda architecture: {"params": 2})
+
+    @pytest.fixture
+    def space(self) -> SearchSpace:
+        return vt.get_space("nasbench201")
+
+
+class TestFunctionInProcesses(EvaluatorContract):
+    @pytest.fixture
+    def evaluator(self, place: Path) -> Iterator[Pool]:
+        pool = Pool(Function(f"{place}/mine.py:measure", costs=f"{place}/mine.py:costs"), 2, gpus=0)
+        yield pool
+        pool.close()
+
+    @pytest.fixture
+    def space(self, tmp_path: Path) -> SearchSpace:
+        return described(tmp_path, CHAIN)
+
+
+def measured(space: SearchSpace, measure: Any, *, seed: int = 0, **options: Any) -> vt.Measurement:
+    bench = Function(measure, **options).open(space, "flowers")
+    (found,) = bench.measure([space.parse("mb5x5,mb5x5,skip,24,true")], seed=seed)
+    return found
+
+
+def test_what_it_tells_is_kept(space: SearchSpace, place: Path) -> None:
+    plain = measured(space, f"{place}/mine.py:measure", seed=2)
+    assert (plain.score, plain.params, plain.seconds, plain.latency) == (2.5, 1.0, 60.0, {"phone": 2.5})
+    assert plain.evaluator == "function:measure" and plain.seed == 2
+    assert plain.fingerprint == "1" and measured(space, lambda a: 1, version="b").fingerprint == "b"
+    # what a constraint is checked with is what the measurement says
+    both = measured(space, f"{place}/mine.py:measure", costs=f"{place}/mine.py:costs")
+    assert (both.params, both.latency) == (2.4, {"phone": 4.0})
+    assert measured(space, lambda architecture: np.float32(0.5)).score == 0.5
+    assert measured(space, lambda architecture: np.array([7])).score == 7
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (None, "returned score = None: give a number"),
+        ("good", "returned score = 'good': give a number"),
+        (True, "returned score = True: give a number"),
+        ({"params": 1}, "a mapping without 'score'"),
+        ({"score": 1, "parameters": 1}, "Unknown result of the function 'parameters'. Did you mean 'params'"),
+        ({"score": 1, "latency": 3}, "returned latency = 3: give device -> milliseconds"),
+        ({"score": 1, "latency": {"phone": "fast"}}, r"returned latency[phone] = 'fast': give a number"),
+    ],
+)
+def test_nonsense_ends_the_search_at_once(space: SearchSpace, found: object, told: str) -> None:
+    with pytest.raises(UserError) as raised:
+        measured(space, lambda architecture: found)
+    assert told in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ValueError("no"), Status.FAILED),
+        (MemoryError(), Status.OUT_OF_MEMORY),
+        (RuntimeError("CUDA out of memory."), Status.OUT_OF_MEMORY),
+    ],
+)
+def test_what_it_raises_costs_one_measurement(space: SearchSpace, error: Exception, status: Status) -> None:
+    def fails(architecture: vt.Architecture) -> float:
+        raise error
+
+    found = measured(space, fails)
+    assert found.status is status and found.score is None and type(error).__name__ in found.reason
+    assert measured(space, lambda architecture: float("nan")).status is Status.DIVERGED
+
+
+def test_costs_must_be_the_same_of_all(space: SearchSpace) -> None:
+    def uneven(architecture: vt.Architecture) -> Mapping[str, float]:
+        return {"params": 1} if "skip" in architecture.key else {"flops": 1}
+
+    bench = Function(lambda architecture: 1, costs=uneven).open(space, "flowers")
+    with pytest.raises(UserError, match="it must tell the same of all"):
+        bench.costs(space.enumerate())
+    with pytest.raises(UserError, match="The costs function returned 3: give a mapping with params, flops"):
+        Function(lambda architecture: 1, costs=lambda architecture: 3).open(space, "flowers")  # type: ignore
+    asked: list[str] = []
+    costs = Function(lambda a: 1, costs=lambda a: asked.append(a.key) or {"flops": len(asked)})
+    bench = costs.open(space, "flowers")
+    rows = space.enumerate()
+    first, again = bench.costs(rows)["flops"], bench.costs(rows[::-1])["flops"]
+    assert (first == again[::-1]).all() and len(asked) == 1 + len(rows)
+    assert bench.costs(rows[:0])["flops"].shape == (0,)
+
+
+def test_names_that_lead_nowhere(space: SearchSpace, place: Path) -> None:
+    for name, told in (
+        ("mine.py", "is not named: write MODULE:NAME or FILE.py:NAME"),
+        (f"{place}/mine.py:mesure", "mine.py has no 'mesure'"),
+        (f"{place}/nowhere.py:measure", "No such file"),
+        ("no_such_module:measure", "No module named 'no_such_module'"),
+        (f"{place}/mine.py:LIMIT", "is no function: it must be called with an architecture"),
+    ):
+        with pytest.raises(UserError) as raised:
+            Function(name).open(space, "flowers")
+        assert told in str(raised.value)
+    (place / "broken.py").write_text("1 / 0\n")
+    with pytest.raises(UserError, match=r"broken\.py:measure' cannot be imported: ZeroDivisionError"):
+        Function(f"{place}/broken.py:measure").open(space, "flowers")
+    with pytest.raises(UnknownNameError, match="Allowed: error, flowers"):
+        Function(f"{place}/mine.py:measure").open(space, "cora")
+
+
+def test_a_search_by_settings(place: Path, space: SearchSpace) -> None:
+    given = {
+        "task": f"{place}/space.toml/flowers", "evaluator": "function", "function": f"{place}/mine.py:measure",
+        "costs": f"{place}/mine.py:costs", "workers": 2, "proposer": "uniform", "reasoner": "none",
+        "where": "params < 3M",
+    }  # fmt: skip
+    settings = load_settings(None, given)
+    assert settings.task == "test-chain/flowers"
+    (place / "settings.toml").write_text(dump_settings(settings))
+    assert load_settings(place / "settings.toml", {}) == settings
+    task = build_task(settings)
+    assert isinstance(task.bench, StreamingBench) and task.metric.name == "validation accuracy"
+    with vt.Session(task, place / "run", options=settings.options) as session:
+        best = session.run(20)
+        assert best.measurement.score == 3
+        failed = [x.measurement for x in session.ledger.learned(session.id) if not x.measurement.ok]
+    for one in failed:  # the process that measured it was lost, and so were those that tried again
+        assert one.key.startswith("mb5x5,skip,skip") and "exit status 3" in one.reason
+    assert best.measurement.params is not None and best.measurement.params < 3
+
+
+def test_settings_that_do_not_fit() -> None:
+    with pytest.raises(SettingsError, match=r"give the task, for example --task mine\.toml/NAME"):
+        load_settings(None, {"evaluator": "function", "function": "a:b"})
+    with pytest.raises(SettingsError, match="has no effect with evaluator = 'table'"):
+        load_settings(None, {"function": "a:b"})
+    with pytest.raises(SettingsError, match=r"name it, --function FILE\.py:NAME"):
+        build_evaluator(load_settings(None, {"evaluator": "function", "task": "nasbench201/mine"}))
