@@ -41,8 +41,8 @@ def make_plan(
         many = f"{taken} principle{'s' * (taken != 1)}"
         lines.append(f"pack       {event.data['name']}: {many} taken over, to be tested here")
     lines.append(f"reasoner   {_reasoner(options)}")
-    writer = _WRITERS.get(options.proposer, f"written by a code language model (engine: {options.proposer})")
-    lines.append(f"generator  VQ-VAE codes, {writer}")
+    writer = f"VQ-VAE codes, written by a code language model (engine: {options.proposer})"
+    lines.append(f"generator  {_WRITERS.get(options.proposer, writer)}")
     return {
         "task": task.name,
         "evaluations": evaluations,
@@ -57,10 +57,10 @@ def make_plan(
 
 
 _WRITERS = {
-    "uniform": "drawn uniformly: no language model writes them",
-    "ngram": "written by an n-gram model: no language model writes them",
+    "uniform": "none: candidates are drawn uniformly, no code model is needed",
+    "ngram": "VQ-VAE codes, written by an n-gram model: no language model writes them",
 }
-"""What writes codes instead of a language model."""
+"""What writes candidates instead of a language model."""
 
 
 def _size(task: Task) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 from vitruvius.errors import InvalidPredicateError, UnknownNameError, UserError
 from vitruvius.generator.space import SearchSpace
 from vitruvius.knowledge.conditions import MAX_NODES
-from vitruvius.knowledge.predicate import All, AnyOf, AnyPredicate, Count, Not, Predicate
+from vitruvius.knowledge.predicate import All, AnyOf, AnyPredicate, Choice, Count, Not, Predicate
 
 Item = tuple[str, object]
 """A kind ("claim", "bound", "verb", "if", "or", "rival") and what was recognised."""
@@ -97,24 +97,45 @@ def exactly_one(claim: Predicate, rival: Predicate) -> AnyOf:
 
 
 def formal_pieces(question: str, space: SearchSpace) -> tuple[str, dict[str, AnyPredicate]]:
-    """Pieces of the predicate language inside a question, such as `op(0->3) = skip`.
+    """Pieces of the predicate language inside a question (`op(0->3) = skip`), and choices as people say them.
+
+    The latter are "skip at 0->3", "skip in block5", "a width of 32", "width 32".
 
     Returns:
         The question with a word in place of each piece, and what each of these words means.
     """
-    names = "|".join(re.escape(decision.name) for decision in space.decisions)
-    piece = rf"(?:(?:op|path|count)\([^()]*\)|(?<![\w.])(?:{names}))(?:\s*[<>=!]=?\s*[\w.|-]+)?"
+    names = _any_of(decision.name for decision in space.decisions)
+    choices = _any_of(choice for decision in space.decisions for choice in decision.choices)
+    piece = rf"(?:(?:op|path|count)\([^()]*\)|{names})(?:\s*[<>=!]=?\s*[\w.|-]+)?"
     found: dict[str, AnyPredicate] = {}
 
-    def word(match: re.Match[str]) -> str:
+    def keep(match: re.Match[str], predicate: Predicate) -> str:
         try:
-            predicate = Predicate.parse(match[0]).check(space)
+            found[f"piece{len(found)}"] = cast("AnyPredicate", predicate.check(space))
         except (InvalidPredicateError, UnknownNameError):
             return match[0]
-        found[f"piece{len(found)}"] = cast("AnyPredicate", predicate)
         return f" piece{len(found) - 1} "
 
-    return re.sub(piece, word, question), found
+    def formal(match: re.Match[str]) -> str:
+        try:
+            return keep(match, Predicate.parse(match[0]))
+        except InvalidPredicateError:
+            return match[0]
+
+    def said(match: re.Match[str]) -> str:
+        decision, choice = match["decision"] or match["place"], match["choice"] or match["value"]
+        return keep(match, Choice(decision=decision, among=(choice,)))
+
+    question = re.sub(piece, formal, question)
+    first = rf"(?P<choice>{choices})\s+(?:at|in|on|for|as)\s+(?:the\s+)?(?P<decision>{names})"
+    last = rf"(?P<place>{names})\s+(?:(?:of|is|at|as)\s+)?(?P<value>{choices})"
+    return re.sub(rf"{first}|{last}", said, question), found
+
+
+def _any_of(names: Iterable[str]) -> str:
+    """A pattern for any of these names, as whole words."""
+    each = "|".join(re.escape(name) for name in sorted(set(names), key=len, reverse=True))
+    return rf"(?<![\w.>-])(?:{each})(?![\w>-])"
 
 
 __all__ = ["Item", "Parts", "exactly_one", "formal_pieces", "sorted_parts"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from vitruvius.errors import UserError
+from vitruvius.generator.evaluation.columns import write_columns
 from vitruvius.generator.evaluation.table import Table, TableBench
 from vitruvius.generator.evaluation.task import Task
 
@@ -168,3 +170,20 @@ def test_ablation_takes_parts_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     mean, low, high, p = found["against"]["surrogate"]["tasks"]["nasbench-graph/cs"]["10"]
     whole, without = (found["regret"]["nasbench-graph/cs"][name]["10"][0] for name in ("whole", "surrogate"))
     assert mean == pytest.approx(whole - without, abs=1e-4) and low <= mean <= high and 0 < p <= 1
+
+
+def test_a_space_described_in_a_file_is_searched(tmp_path: Path) -> None:
+    """NAS-Bench-Macro's script, on numbers in its table's form: it writes the files a user would write."""
+    texts = [np.base_repr(place, 3).zfill(8) for place in range(3**8)]
+    score = np.array([sum(map(int, text)) for text in texts], dtype=np.float64)
+    columns = {"arch": texts, "mean_acc": score, "params": score * 1e6, "flops": score * 1e6}
+    write_columns(tmp_path / "nasbench_macro.parquet", columns)
+    done = subprocess.run(
+        [sys.executable, str(SEARCH.with_name("nasbench_macro.py")), "--methods", "random,local",
+         "--evaluations", "20", "--seeds", "2"],
+        capture_output=True, text=True, timeout=280, check=False, cwd=tmp_path,
+        env={**os.environ, "VITRUVIUS_TABLES": str(tmp_path)},
+    )  # fmt: skip
+    found = record(done)["results"]["nasbench-macro/cifar10"]
+    assert found["local"]["20"]["valid_regret"][0] <= found["random"]["20"]["valid_regret"][0]
+    assert found["random"]["20"]["valid_regret"][0] > 0

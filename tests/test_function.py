@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -189,3 +192,22 @@ def test_settings_that_do_not_fit() -> None:
         load_settings(None, {"function": "a:b"})
     with pytest.raises(SettingsError, match=r"name it, --function FILE\.py:NAME"):
         build_evaluator(load_settings(None, {"evaluator": "function", "task": "nasbench201/mine"}))
+
+
+def test_uniform_draws_need_no_code_model(place: Path, space: SearchSpace) -> None:
+    """Nothing is trained, and torch is not even imported."""
+    code = (
+        "import sys, vitruvius as vt\n"
+        "task = vt.Task(f'{sys.argv[1]}/space.toml/flowers', vt.Function(lambda a: len(a.key)))\n"
+        "with vt.Session(task, proposer='uniform', where='mb5x5 >= 1') as session:\n"
+        "    print(session.run(30).measurement.score, [x.share for x in session.ledger.learned(session.id)])\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    cache = place / "cache"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(place)], capture_output=True, text=True, check=False,
+        env={**os.environ, "VITRUVIUS_CACHE": str(cache)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("26.0 ") and "'drawn'" in done.stdout, done.stdout
+    assert not cache.exists() or not (cache / "models").exists()

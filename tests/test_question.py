@@ -94,6 +94,20 @@ def test_decisions_are_known_by_their_names() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("question", "understood"),
+    [
+        ("does skip on 0->3 help?", "op(0->3) = skip"),
+        ("does a conv3x3 at the 0->1 hurt under 1M parameters?", "op(0->1) = conv3x3, where params < 1M"),
+        ("is 2->3 as skip better than 2->3 as none?", "op(2->3) = skip rather than op(2->3) = none"),
+        ("do two skips help with 0->1 of none", "skip >= 2, where op(0->1) = none"),
+        ("skip in block1", "skip >= 1"),
+    ],
+)
+def test_choices_are_named_as_people_say_them(question: str, understood: str) -> None:
+    assert asked(question).text() == understood
+
+
 def test_a_task_that_is_excepted_is_left_out() -> None:
     assert asked("do skips help everywhere except cifar10").tasks == {TASKS[0], TASKS[1]}
 
