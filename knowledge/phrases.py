@@ -16,8 +16,9 @@ from vitruvius.knowledge.vocabulary import (
     HAVING,
     NUMBERS,
     UNITS,
-    tokens,
+    singular,
     words_of,
+    written,
 )
 
 Words = tuple[str, ...]
@@ -40,13 +41,15 @@ class Walker:
     """Walks over the words of a text; each method takes what it recognises at the present place, or nothing.
 
     Attributes:
-        words: The text as `vocabulary.tokens` gives it.
+        written: The words as they were written.
+        words: The same as `vocabulary.tokens` gives them.
         at: The present place.
     """
 
     def __init__(self, text: str) -> None:
         """Stand before the first word."""
-        self.words = tokens(text)
+        self.written = written(text)
+        self.words = [singular(word) for word in self.written]
         self.at = 0
 
     def longest(self, table: Mapping[Words, str]) -> tuple[str, int] | None:

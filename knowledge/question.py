@@ -184,6 +184,8 @@ class _Reader(Walker):
         foreign = self.longest(OPERATION_WORDS)
         if foreign is not None:
             self.foreign.append(" ".join(self.words[self.at - foreign[1] : self.at]))
+            if self.longest(SAID) is not None:
+                self.number()
             return
         self.at = start
         word = self.words[self.at]
@@ -200,7 +202,7 @@ class _Reader(Walker):
         elif word == "except":
             self.excepting = True
         elif word not in SILENT:
-            self.unknown.append(word)
+            self.unknown.append(self.written[self.at - 1])
 
     # ---- phrases -----------------------------------------------------------------------------
 

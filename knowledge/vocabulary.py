@@ -132,7 +132,12 @@ def words_of(names: str) -> list[tuple[str, ...]]:
 
 
 def tokens(text: str) -> list[str]:
-    """A text as words, numbers and comparisons: lower case, singular, hyphens as blanks.
+    """A text as words, numbers and comparisons: lower case, singular, hyphens as blanks."""
+    return [singular(word) for word in written(text)]
+
+
+def written(text: str) -> list[str]:
+    """The words of `tokens` as they were written, but for case.
 
     Names such as `nor_conv_3x3` stay whole; `3 x 3` becomes `3x3`, `1,000` becomes `1000`.
     """
@@ -141,8 +146,7 @@ def tokens(text: str) -> list[str]:
     plain = re.sub(r"(?<=\d)\+", " or more", plain)
     plain = re.sub(r"\bcan(?:no|['\u2019])t\b", "can not", plain)
     plain = re.sub(r"n['\u2019]t\b", " not", plain)
-    found = re.findall(r"\d+x\d+|\d+(?:\.\d+)?[a-z]*|[^\W\d]\w*|<=|>=|==|!=|[<>=]", plain)
-    return [singular(word) for word in found]
+    return re.findall(r"\d+x\d+|\d+(?:\.\d+)?[a-z]*|[^\W\d]\w*|<=|>=|==|!=|[<>=]", plain)
 
 
 _WHOLE = frozenset({"does", "this", "flops", "params", "macs", "kflops", "mflops", "gflops"})

@@ -134,7 +134,7 @@ def test_what_is_not_recognised_is_told() -> None:
     assert asked("is it good to have a skip at the input").unknown == ("input",)
     assert asked("which operations help?").claim is None
     mistaken = asked("do skipps help under 1M parameters")  # the bound is not what was asked about
-    assert (mistaken.claim, mistaken.unknown) == (None, ("skipp",))
+    assert (mistaken.claim, mistaken.unknown) == (None, ("skipps",))
     assert mistaken.where == Predicate.parse("params < 1M")
 
 
@@ -148,6 +148,8 @@ def test_an_operation_of_another_space_is_no_claim_here() -> None:
     found = asked("do skips and two or more GATs help?")
     assert (found.claim, found.foreign, found.unknown) == (None, ("gat",), ())
     assert asked("do skips and two or more GATs help?", "nasbench-graph").text() == "skip >= 1 and gat >= 2"
+    assert asked("gat >= 2").foreign == ("gat",) and asked("gat >= 2").unknown == ()
+    assert asked("does mars help").unknown == ("mars",)
     assert asked("is pooling bad", "nasbench-graph").foreign == ("pooling",)
 
 
