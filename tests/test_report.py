@@ -143,6 +143,7 @@ def test_winners_agree_with_supported_principles_only(summary: Summary) -> None:
         has_gcn = "gcn" in space.parse(winner.key).named().values()
         assert winner.principles == ((f"{HOSTILE} (gcn >= 1: higher)",) if has_gcn else ())
         assert winner.drawing == space.draw(space.parse(winner.key))
+        assert winner.choices == space.parse(winner.key).named()
 
 
 def test_seen_and_fresh_evidence_stay_apart(summary: Summary) -> None:

@@ -22,6 +22,7 @@ class Winner:
         share: Why it was measured: "initial", "open", "guided" ...
         params: Millions of parameters, None if not known.
         flops: Millions of multiply-adds, None if not known.
+        choices: Decision -> choice.
         drawing: The architecture as lines of text.
         principles: Sentences of the supported principles that it satisfies.
     """
@@ -33,6 +34,7 @@ class Winner:
     share: str
     params: float | None
     flops: float | None
+    choices: Mapping[str, str]
     drawing: str
     principles: tuple[str, ...] = ()
 

@@ -262,15 +262,15 @@ def best_so_far(scores: Iterable[float | None], *, maximize: bool) -> tuple[floa
 
 
 def _winner(evaluation: int, learned: Learned, supported: Sequence[Principle]) -> Winner:
-    """The record of one architecture; without drawing where its space is not known to this process."""
+    """The record of one architecture; without choices and drawing where its space is not known here."""
     m = learned.measurement
-    drawing, satisfied = "", ()
+    drawing, satisfied, choices = "", (), dict[str, str]()
     try:
         architecture = get_space(m.space).parse(m.key)
     except UnknownNameError:
         pass
     else:
-        drawing = architecture.space.draw(architecture)
+        drawing, choices = architecture.space.draw(architecture), architecture.named()
         costs = known_costs(learned)
         satisfied = tuple(p.told for p in supported if _agrees(p, architecture, costs))
     return Winner(
@@ -281,6 +281,7 @@ def _winner(evaluation: int, learned: Learned, supported: Sequence[Principle]) -
         share=learned.share,
         params=m.params,
         flops=m.flops,
+        choices=choices,
         drawing=drawing,
         principles=satisfied,
     )

@@ -251,6 +251,8 @@ def _next(summary: Summary, console: Console) -> None:
         _line(console, f"vitruvius export {run}     the best architecture as a PyTorch module, with a card")
         if summary.front:
             _line(console, f"vitruvius export {run} --architecture KEY     another of the front")
+    else:
+        _line(console, f"vitruvius show {run} --json     the best, choice by choice, and all else as data")
     _line(console, f'vitruvius principles search "which operations help?" --run {run}')
 
 
