@@ -146,6 +146,22 @@ def test_costs_must_be_the_same_of_all(space: SearchSpace) -> None:
     assert bench.costs(rows[:0])["flops"].shape == (0,)
 
 
+def test_a_second_data_set_must_be_told(space: SearchSpace) -> None:
+    blind = Function(lambda architecture: 1)
+    blind.open(space, "flowers")
+    blind.open(space, "flowers")
+    with pytest.raises(UserError, match=r"would measure error and flowers alike: .*`dataset`"):
+        blind.open(space, "error")
+
+    def told(architecture: vt.Architecture, dataset: str) -> int:
+        return len(dataset)
+
+    both = Function(told)
+    for dataset in ("flowers", "error"):
+        (found,) = both.open(space, dataset).measure([space.parse("mb5x5,mb5x5,skip,24,true")])
+        assert found.score == len(dataset)
+
+
 def test_names_that_lead_nowhere(space: SearchSpace, place: Path) -> None:
     for name, told in (
         ("mine.py", "is not named: write MODULE:NAME or FILE.py:NAME"),

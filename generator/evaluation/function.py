@@ -19,7 +19,7 @@ from vitruvius.generator.space import Architecture, Choices, SearchSpace
 from vitruvius.generator.spaces.described import DescribedSpace
 
 Measure = Callable[..., float | Mapping[str, Any]]
-"""Gets an `Architecture`, and `seed=` where it takes one; returns a score, or a mapping with `RESULTS`."""
+"""Gets an `Architecture`, and `seed=`, `dataset=` if it takes them; returns a score, or `RESULTS` by name."""
 
 Costs = Callable[[Architecture], Mapping[str, Any]]
 """Gets an `Architecture`; returns a mapping with `COSTS`, the same ones for all, without measuring."""
@@ -77,6 +77,7 @@ class Function:
         """
         self.measure, self.costs, self.dataset, self.version = measure, costs, dataset, version
         self.metric = Metric(metric, unit, maximize)
+        self._opened = set[str]()
 
     def datasets(self, space: SearchSpace) -> list[str]:
         """The tasks that the space's description names, else the one given."""
@@ -87,11 +88,19 @@ class Function:
 
         Raises:
             UnknownNameError: Neither a task of the space nor the data set given.
-            UserError: The function cannot be imported, or cannot be called.
+            UserError: The function cannot be imported or called, or is to measure a second data set and does not
+                take `dataset`.
         """
         if dataset not in self.datasets(space):
             raise unknown_name("data set", dataset, self.datasets(space))
-        return FunctionBench(self, space, dataset)
+        bench = FunctionBench(self, space, dataset)
+        self._opened.add(dataset)
+        if len(self._opened) > 1 and not bench.knows_dataset:
+            raise UserError(
+                f"{self!r} would measure {' and '.join(sorted(self._opened))} alike: give it a parameter "
+                "called `dataset`, or each task a function of its own."
+            )
+        return bench
 
     def __repr__(self) -> str:
         """How it was made."""
@@ -114,12 +123,17 @@ class FunctionBench:
         )
         self.evaluator, self.fingerprint = f"function:{name.rpartition(':')[2]}", given.version
         self._measure: Measure = _found(given.measure)
-        self._seeded = "seed" in inspect.signature(self._measure).parameters
+        self._given = set(inspect.signature(self._measure).parameters)
         self._costs: Costs | None = None if given.costs is None else _found(given.costs)
         self._known: dict[int, tuple[float, ...]] = {}
         some = space.sample(1, np.random.default_rng(0))
         self._names = () if self._costs is None else tuple(self._told(some))
         self.devices = tuple(name[8:-1] for name in self._names if name.startswith("latency["))
+
+    @property
+    def knows_dataset(self) -> bool:
+        """Whether the function is told which data set it measures."""
+        return "dataset" in self._given
 
     def representative(self, architecture: Architecture) -> Architecture:
         """The architecture that the identity of the class spells out."""
@@ -168,7 +182,8 @@ class FunctionBench:
         start = time.monotonic()
         status, reason, told = Status.OK, "", dict[str, Any]()
         try:
-            found: Any = self._measure(architecture, **({"seed": seed} if self._seeded else {}))
+            more = {"seed": seed, "dataset": self.dataset}
+            found: Any = self._measure(architecture, **{n: v for n, v in more.items() if n in self._given})
         except Exception as error:  # whatever a function of the user's raises costs this candidate alone
             status, reason = _failure(error), f"{type(error).__name__}: {error}"[:500]
         else:
