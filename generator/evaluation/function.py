@@ -88,8 +88,8 @@ class Function:
 
         Raises:
             UnknownNameError: Neither a task of the space nor the data set given.
-            UserError: The function cannot be imported or called, or is to measure a second data set and does not
-                take `dataset`.
+            UserError: The function cannot be imported or called, or is to measure a second data set and does
+                not take `dataset`.
         """
         if dataset not in self.datasets(space):
             raise unknown_name("data set", dataset, self.datasets(space))
