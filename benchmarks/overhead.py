@@ -30,7 +30,6 @@ from vitruvius.agents.session import Session
 from vitruvius.agents.statistics import candidates
 from vitruvius.generator.evaluation.manual import Manual
 from vitruvius.generator.evaluation.task import Measurement, Status, Task
-from vitruvius.generator.proposers.base import Codes, Draw, Request
 from vitruvius.generator.space import Choices, SearchSpace, get_space
 from vitruvius.knowledge.population import Population
 from vitruvius.knowledge.principle import Origin, Principle, Proposal, principle_id
@@ -40,30 +39,6 @@ SHARES = ("open", *["local"] * 9)
 """Of the batches that are written down, in turn."""
 REASON = "largest expected improvement: predicted above 98 % of 95 measured (94 % to 99 %)"
 OPTIONS: dict[str, Any] = {"reasoner": "none", "proposer": "uniform", "finetune_every": 0}
-
-
-class UniformEngine:
-    """Stands in for the code model, whose time is not counted: uniform draws; choices are their codes."""
-
-    def __init__(self, space: SearchSpace) -> None:
-        self.space = space
-        self.codebook_size = int(space.cardinalities.max())
-        self.model, self.codec, self.proposer = self, self, self
-
-    def encode(self, choices: Choices) -> Codes:
-        """Codes of rows."""
-        return choices.astype(np.int16)
-
-    def decode(self, codes: Codes) -> Choices:
-        """Rows of codes."""
-        return codes.astype(np.int8)
-
-    def draw(self, request: Request) -> Draw:
-        """See `Proposer.draw`."""
-        return Draw(self.encode(self.space.sample(request.n, np.random.default_rng(request.seed))), 0, 0.0)
-
-    def close(self) -> None:
-        """Nothing to free."""
 
 
 def made_up(space: SearchSpace, rows: Choices) -> NDArray[np.float64]:
@@ -123,7 +98,6 @@ def batches(n: int, principles: int, repeats: int) -> dict[str, float | int]:
         began = time.perf_counter()
         session = Session(task, Path(folder), **OPTIONS)
         opened = time.perf_counter() - began
-        session.engine = UniformEngine(task.space)  # pyright: ignore[reportAttributeAccessIssue]
         with session:
             spent: list[float] = []
             busy: list[float] = []

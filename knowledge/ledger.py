@@ -47,12 +47,10 @@ class Ledger:
     """
 
     def __init__(self, url_or_path: str | Path) -> None:
-        """Open a ledger, or make it if it is not there.
+        """Open a ledger, or make it if it is not there; spaces that it describes are known from then on.
 
         Args:
             url_or_path: Path of a SQLite file, or any SQLAlchemy URL; "sqlite://" is kept in memory only.
-
-        Spaces that were described in files are known from then on.
 
         Raises:
             LedgerError: Not reachable, damaged, of another version, or SQLite on a network file system; or

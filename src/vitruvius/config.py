@@ -20,6 +20,7 @@ from vitruvius.generator.evaluation.sources import is_path, source_name
 from vitruvius.generator.evaluation.task import split_task
 from vitruvius.generator.evaluation.train_settings import TrainSettings
 from vitruvius.generator.files import absolute
+from vitruvius.generator.space import DESCRIBED
 from vitruvius.knowledge.records import bare_url
 
 _TABLES: dict[str, type[BaseModel]] = {"train": TrainSettings, "options": Options}
@@ -99,7 +100,7 @@ class Settings(BaseModel):
     @classmethod
     def _by_name(cls, value: str) -> str:
         """A space that was named by its file is kept in the ledger, and known by its name."""
-        return "/".join(filter(None, split_task(value)))
+        return _named(value)
 
     @field_validator("function", "costs")
     @classmethod
@@ -140,8 +141,13 @@ class Settings(BaseModel):
         if isinstance(value, str) and value not in ("auto", "none"):
             value = [name.strip() for name in value.split(",") if name.strip()]
         if isinstance(value, list):
-            return ["/".join(filter(None, split_task(str(name)))) for name in cast(list[Any], value)]
+            return [_named(str(name)) for name in cast(list[Any], value)]
         return value
+
+
+def _named(task: str) -> str:
+    """The task by the name of its space, where that is given by its file."""
+    return "/".join(filter(None, split_task(task))) if DESCRIBED in task else task
 
 
 def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> Settings:

@@ -50,19 +50,16 @@ def run(
 ) -> None:
     """Search a task: learn principles from source tasks, generate, measure, and learn from it.
 
-    Without arguments: NAS-Bench-Graph (embedded), target cora, 50 evaluations. The same command on
-    the same folder resumes or extends.
+    Without arguments: NAS-Bench-Graph (embedded), target cora, 50 evaluations. The same command resumes.
     """
     overrides: dict[str, Any] = {
         "task": task, "evaluations": evaluations, "reasoner": reasoner, "proposer": proposer,
         "proposer_url": proposer_url, "seed": seed, "table": table, "evaluator": evaluator,
-        "function": function, "costs": costs, "where": where, "objectives": objectives,
-        "workers": workers, "address": address, "gpus": gpus,
-        "score": score, "latency": latency, "latency_files": latency_file, "asynchronous": asynchronous,
-        "dataset": dataset, "recipe": recipe, "device": device, "halving": halving,
-        "hyperband": hyperband,
-        "templates": templates, "ledger": ledger, "sources": _sources(source),
-        **_pairs(setting or []),
+        "function": function, "costs": costs, "where": where, "objectives": objectives, "score": score,
+        "workers": workers, "address": address, "gpus": gpus, "asynchronous": asynchronous,
+        "latency": latency, "latency_files": latency_file, "dataset": dataset, "recipe": recipe,
+        "device": device, "halving": halving, "hyperband": hyperband, "templates": templates,
+        "ledger": ledger, "sources": _sources(source), **_pairs(setting or []),
     }  # fmt: skip
     started, place = time.monotonic(), None
 
