@@ -6,6 +6,7 @@ the member that is measured for a class of equal architectures: its key is what 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -25,6 +26,8 @@ from vitruvius.knowledge.predicate import Not, Predicate
 from vitruvius.knowledge.steering import all_rows
 from vitruvius.knowledge.wording import decimal
 
+_AT_ONCE, _MOST_TRIED = 20_000, 1_000_000  # draws where a space is too large to list
+_LONG = 5.0  # seconds
 MOST_COSTS = 3
 """Objectives beside the score: with more, nearly everything that is measured is on the front."""
 RULES = 3
@@ -83,8 +86,13 @@ class Feasible:
             rows = all_rows(space)[self.everywhere]
             drawn = rows[rng.integers(len(rows), size=n)]
             return drawn[self.allows(drawn)]
-        drawn = space.sample(min(int(n / self.share) + 1, 200_000), rng)
-        return drawn[self.allows(drawn)][:n]
+        found = np.empty((0, len(space.decisions)), dtype=np.int8)
+        left = _MOST_TRIED
+        while len(found) < n and left > 0:
+            drawn = space.sample(min(int(1.2 * (n - len(found)) / self.share) + 16, _AT_ONCE, left), rng)
+            found = np.concatenate([found, drawn[self.allows(drawn)]])[:n]
+            left -= len(drawn)
+        return found
 
     def describe(self) -> str:
         """What limits and what that leaves, as a line."""
@@ -216,14 +224,19 @@ class Aims:
         return lines
 
 
-def read_aims(task: Task, options: Options) -> Aims:
-    """The constraint and the objectives of the settings, checked against the task.
+def read_aims(task: Task, options: Options, say: Callable[[str], None] | None = None) -> Aims:
+    """The constraint and objectives of the settings, checked against the task; `say` is told what takes long.
 
     Raises:
         SettingsError: The constraint is empty, nothing is feasible, or there are too many objectives.
         InvalidPredicateError: The constraint cannot be read.
         UnknownNameError: A cost that is not known before measuring, or what the space does not have.
     """
+    if say is not None and (options.where is not None or options.objectives):
+        each = float(getattr(getattr(task.bench, "inner", task.bench), "seconds_each", 0.0))
+        count = len(all_rows(task.space))
+        if each * count > _LONG:
+            say(f"costs      asked of {count:,} architectures first, which takes about {each * count:.0f} s")
     feasible = _limited(task) if options.where is None else _feasible(task, options.where)
     if not options.objectives:
         return Aims(feasible)
@@ -259,7 +272,7 @@ def _feasible(task: Task, where: str) -> Feasible:
         )
         raise SettingsError(
             f"No architecture of {task.space.name} satisfies {feasible.text()} ({looked})"
-            f"{_ranges(task, predicate)}: loosen the constraint."
+            f"{_ranges(task, predicate)}{' among these' * (size is None)}: loosen the constraint."
         )
     return feasible
 
@@ -292,4 +305,6 @@ def _ranges(task: Task, predicate: Predicate) -> str:
 
 def _measured_for(task: Task, rows: Choices) -> Choices:
     """The member that is measured for the class of each row: (n, D)."""
+    if task.space.form is not None:  # in a described space each is a class of its own
+        return rows
     return task.space.rows(task.bench.representative(one) for one in task.space.architectures(rows))

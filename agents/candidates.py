@@ -78,7 +78,7 @@ def draw_new(
     """Draw up to n feasible architectures uniformly whose ids are new, each id once: (m, D), m <= n."""
     found: list[NDArray[np.int8]] = []
     taken = set(known)
-    for _ in range(tries):
+    for _ in range(tries if n > 0 else 0):
         rows = (feasible or space).sample(max(n, 16), rng)
         for row, identity in zip(rows, space.ids(rows), strict=True):
             if len(found) < n and identity not in taken:
@@ -280,8 +280,11 @@ class Drafter:
             return self._inside(restriction, choices)
 
         if not self.engine.writes:
-            space, wanted = self.task.space, restriction.wanted(costs, self.aims.mask)
-            limited = None if wanted is None else inside
+            space, limited = (
+                self.task.space,
+                inside if restriction.hard or self.aims.mask is not None else None,
+            )
+            wanted = restriction.wanted(costs, self.aims.mask) if space.size is not None else None
             for seed in (first, first + 1):
                 yield uniform_pool(space, half, seed, wanted=wanted, inside=limited, known_ids=known)
             return

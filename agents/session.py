@@ -77,11 +77,11 @@ class Session:
             settings["reasoner"] = reasoner
         self.task = task
         self.options = build_options(options, settings)
-        self.aims = read_aims(task, self.options)
+        self.say = progress or (lambda _line: None)
+        self.aims = read_aims(task, self.options, self.say)
         self.sources = tuple(sources)
         # Absolute: whoever changes the current folder stays in this one.
         self.path = Path(path).absolute() if path is not None else None
-        self.say = progress or (lambda _line: None)
         self._templates = Path(templates).absolute() if templates is not None else None
         self._reasoner: Reasoner | None = None if isinstance(reasoner, str) else reasoner
         self._store: Store | None = None

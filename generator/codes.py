@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from vitruvius.errors import CheckpointError, InvalidArchitectureError, InvalidCodesError, UnknownNameError
+from vitruvius.errors import CheckpointError, InvalidArchitectureError, InvalidCodesError, UserError
 from vitruvius.generator.cards import read_card, seal
 from vitruvius.generator.code_text import format_codes, parse_codes
 from vitruvius.generator.proposers.base import Codes
 from vitruvius.generator.space import Choices, SearchSpace, get_space
+from vitruvius.generator.spaces.described import space_from_json
 from vitruvius.generator.threads import threads_for
 from vitruvius.generator.vqvae import VQVAE, Sizes, build_batch
 
@@ -153,6 +154,7 @@ class Codec:
             "space": self.space.name,
             "decisions": {d.name: list(d.choices) for d in self.space.decisions},
             "operations": list(self.space.operations),
+            **({"described": described} if (described := self.space.described) is not None else {}),
             "sizes": self.model.sizes.as_dict(),
             "labels": [],
         }
@@ -188,14 +190,16 @@ _WRITTEN = {"format", "kind", "commit", "files", "hash"}
 
 def _space_of(card: dict[str, Any], folder: Path, space: SearchSpace | None) -> SearchSpace:
     """The space of a card, after checking that it is still the space the codec was trained on."""
-    name = str(card.get("space"))
-    if space is None:
-        try:
-            space = get_space(name)
-        except UnknownNameError as error:
+    name, described = str(card.get("space")), card.get("described")
+    try:
+        known = get_space(name) if described is None else space_from_json(str(described))
+    except UserError as error:
+        if space is None or space.name == name:
             raise CheckpointError(
                 f"The codec in {folder} is for a space that is not known here: {error}"
             ) from error
+        known = space
+    space = space or known
     if name != space.name:
         raise CheckpointError(f"The codec in {folder} is for space {name!r}, but {space.name!r} is needed.")
     decisions = {d.name: list(d.choices) for d in space.decisions}

@@ -18,7 +18,7 @@ from vitruvius.generator.position_masks import PositionMasks
 from vitruvius.generator.proposers import Request, make_proposer
 from vitruvius.generator.proposers.checks import same_codec
 from vitruvius.generator.quality import generated, measure, reference_for
-from vitruvius.generator.space import Choices, SearchSpace, space_names
+from vitruvius.generator.space import DESCRIBED, Choices, SearchSpace, get_space, space_names
 from vitruvius.generator.training import architectures_of, codec_metrics
 from vitruvius.generator.vocabulary import Vocabulary
 
@@ -42,6 +42,8 @@ def find_model(
         CheckpointError: Damaged or foreign, or a checkpoint that writes the codes of another codec.
     """
     folder = Path(place).expanduser()
+    if place.endswith(DESCRIBED) and folder.is_file():
+        place = get_space(place).name
     if place in space_names() and not (codec and folder.is_dir()):
         if codec is not None:
             raise UserError(

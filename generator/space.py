@@ -124,7 +124,9 @@ class SearchSpace(ABC):
     code_nodes: tuple[int, ...] | None = None
     """Nodes of `graphs` that get a code; None: all but the first and the last."""
     form: str | None = None
-    """What makes the space of this name: its description, where it has one that may change."""
+    """What makes the architectures of a described space; None for a class, which its name tells."""
+    described: str | None = None
+    """The whole description, from which `spaces.described.space_from_json` makes the space."""
     settings: tuple[str, ...] = ()
     """Labels of nodes that hold a setting, such as a width: joined to nothing, and no operation."""
 

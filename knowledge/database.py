@@ -188,6 +188,12 @@ class Database:
         self.engine.dispose()
 
 
+def is_there(address: str | Path) -> bool:
+    """Whether a database can be opened without making a file."""
+    url = _url(address)
+    return not _is_sqlite(url) or _in_memory(url) or Path(url.database or "").is_file()
+
+
 def _is_sqlite(url: URL) -> bool:
     return url.get_backend_name() == "sqlite"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vitruvius.errors import unknown_name
-from vitruvius.generator.space import get_space, space_names
+from vitruvius.generator.evaluation.task import task_name
+from vitruvius.generator.space import DESCRIBED, get_space, space_names
 from vitruvius.knowledge.chroma_index import Where
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.predicate import predicate_from_json
@@ -21,6 +22,13 @@ class Filters:
     status: PrincipleStatus | str | None = None
     about: str | None = None
     min_support: int = 0
+
+    def __post_init__(self) -> None:
+        """A space that is named by the file which describes it is known by its name."""
+        if self.space is not None and self.space.endswith(DESCRIBED):
+            object.__setattr__(self, "space", get_space(self.space).name)
+        if self.task is not None:
+            object.__setattr__(self, "task", task_name(self.task))
 
     def where(self, ledger: Ledger) -> Where | None:
         """The conditions in Chroma's language; None lets everything through.

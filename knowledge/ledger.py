@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from vitruvius.errors import LedgerError, SettingsError, UserError
+from vitruvius.errors import LedgerError, SettingsError
 from vitruvius.generator.evaluation.task import Measurement
 from vitruvius.generator.space import SearchSpace
 from vitruvius.knowledge import measurement_rows, principle_rows, space_rows
@@ -53,18 +53,13 @@ class Ledger:
             url_or_path: Path of a SQLite file, or any SQLAlchemy URL; "sqlite://" is kept in memory only.
 
         Raises:
-            LedgerError: Not reachable, damaged, of another version, or SQLite on a network file system; or
-                another space is known by the name of one of its own.
+            LedgerError: Not reachable, damaged, of another version, or SQLite on a network file system.
         """
         self._database = Database(url_or_path)
         self.name = self._database.name
         self.id = self._database.id
-        try:
-            with self._database.read() as connection:
-                space_rows.know_spaces(connection)
-        except UserError as error:
-            self.close()
-            raise LedgerError(f"The ledger {self.name} cannot be opened here. {error}") from error
+        with self._database.read() as connection:
+            space_rows.know_spaces(connection)
 
     # ---- sessions and their spaces ---------------------------------------------------------
 
@@ -75,7 +70,10 @@ class Ledger:
             LedgerError: The ledger holds another space of this name.
         """
         if not self._write(lambda connection: space_rows.keep_space(connection, space), session=None):
-            raise LedgerError(f"The ledger {self.name} holds another space {space.name!r}: rename yours.")
+            raise LedgerError(
+                f"The ledger {self.name} holds another space named {space.name!r}: give yours another name, "
+                "or leave its decisions, settings and operations as they were."
+            )
 
     def start_session(
         self, id: str, *, task: str, seed: int, settings: Mapping[str, Any], labels: Sequence[Label]

@@ -35,16 +35,25 @@ class Population:
         """
         self.space = space
         self.choices = choices
-        self.costs = {} if costs is None else costs(choices) if callable(costs) else costs
-        for name, values in self.costs.items():
-            if values.shape != (len(choices),):
-                raise UserError(
-                    f"The cost {name!r} has shape {values.shape}, but there are {len(choices)} "
-                    "architectures: give one value for each."
-                )
+        self._source = costs
+        if not callable(costs):
+            _ = self.costs  # refused at once, where they do not fit
         self._counts: dict[str, NDArray[np.int8]] = {}
         self._feeds: dict[tuple[str, str], Mask] = {}
         self._paths: dict[frozenset[str], Mask] = {}
+
+    @cached_property
+    def costs(self) -> Mapping[str, NDArray[np.float64]]:
+        """The costs by name; a function is asked when they are first needed, for it may take its time."""
+        source = self._source
+        costs = {} if source is None else source(self.choices) if callable(source) else source
+        for name, values in costs.items():
+            if values.shape != (len(self.choices),):
+                raise UserError(
+                    f"The cost {name!r} has shape {values.shape}, but there are {len(self.choices)} "
+                    "architectures: give one value for each."
+                )
+        return costs
 
     @classmethod
     def of(cls, architecture: Architecture, costs: Mapping[str, float] | None = None) -> Population:
@@ -68,10 +77,13 @@ class Population:
         """Labels (V, n), adjacency (V, V, n), and the node pairs (u, v), u < v, that are joined anywhere."""
         graphs = self.space.graphs(self.choices)
         nodes = graphs.labels.shape[1]
-        joined = {(int(u), int(v)) for u, v in np.argwhere(graphs.adjacency.any(axis=0))}
+        same = len(graphs.adjacency) > 0 and graphs.adjacency.strides[0] == 0  # one for all: kept as it is
+        distinct = graphs.adjacency[:1] if same else graphs.adjacency
+        joined = {(int(u), int(v)) for u, v in np.argwhere(distinct.any(axis=0))}
         pairs = [(u, v) for v in range(nodes) for u in range(v) if (u, v) in joined]
         labels = np.ascontiguousarray(graphs.labels.T)
-        return labels, np.ascontiguousarray(graphs.adjacency.transpose(1, 2, 0)), pairs
+        adjacency = graphs.adjacency.transpose(1, 2, 0)
+        return labels, adjacency if same else np.ascontiguousarray(adjacency), pairs
 
     def label(self, operation: str) -> int:
         """The node label of an operation, by its name or an alias.

@@ -45,7 +45,9 @@ MAX_TEXT = 2000
 _TOKENS = re.compile(
     r"\s*(?:(?P<decision>op\(\s*(?P<inside>\"[^\"]*\"|[^()\"]+?)\s*\))"
     r"|(?P<latency>latency\[\s*(?P<device>[^\[\]\"\\\s]+)\s*\])"
+    r"|(?P<edge>\d+->\d+)"
     r"|(?P<number>\d+(?:\.\d+)?(?P<unit>[A-Za-z]*)(?![\w.-]))"
+    r"|(?P<name>\d[\w.]*(?:-[\w.]+)*)"
     r"|(?P<word>[A-Za-z_][\w.]*(?:-[\w.]+)*)|(?P<quoted>\"[^\"]*\")"
     r"|(?P<sign><=|>=|==|!=|<|>|=)|(?P<mark>[()|])|(?P<end>$))",
     re.ASCII,
@@ -186,7 +188,7 @@ class _Parser:
             self._expect(")")
             comparison = self._comparison() if word == "count" else {}
             return self._build(Count if word == "count" else Path, operations=names, **comparison)
-        if token.kind == "decision":
+        if token.kind in ("decision", "edge"):
             self.place += 1
             return self._choice(token.value)
         return self._about(self._name("a condition such as conv3x3 >= 2"))
@@ -248,9 +250,8 @@ class _Parser:
 
     def _name(self, expected: str, *, numbers: bool = False) -> str:
         token = self.now
-        plain = token.kind == "word" and is_word(token.text)
-        digits = token.kind == "number" and token.text.isdigit()
-        if not (plain or token.kind == "quoted" or (numbers and digits)):
+        plain = token.kind in ("quoted", "name") or (token.kind == "word" and is_word(token.text))
+        if not (plain or (numbers and token.kind == "number")):
             reserved = token.kind == "word" and token.text.lower() in KEYWORDS
             self._refuse(f"{expected} (quote {token.text} to use it as a name)" if reserved else expected)
         return self._take().value
@@ -262,4 +263,4 @@ class _Parser:
             self._fail(self.now.start, error.errors(include_url=False)[0]["msg"])
 
 
-_KINDS = ("decision", "latency", "number", "word", "quoted", "sign", "mark", "end")
+_KINDS = ("decision", "latency", "edge", "number", "name", "word", "quoted", "sign", "mark", "end")

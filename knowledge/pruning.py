@@ -322,9 +322,8 @@ def _term(principle: Principle, everything: Population) -> Term | None:
     predicate = Predicate.parse(proposal.predicate)
     if principle.status is not PrincipleStatus.SUPPORTED or joined is None:
         return None
-    if proposal.space not in ("any", everything.space.name) or not predicate.fits(
-        everything.space, everything.costs
-    ):
+    costs = everything.costs if _bounds_cost(predicate) else {}  # not asked where nothing speaks of them
+    if proposal.space not in ("any", everything.space.name) or not predicate.fits(everything.space, costs):
         return None
     strength = joined.low if proposal.direction >= 0 else -joined.high
     if strength <= 0.0:

@@ -7,12 +7,10 @@ the condition `params < 1M`, the direction "higher", and a task. It is no unders
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import cast
 
-from vitruvius.errors import InvalidPredicateError, UnknownNameError
 from vitruvius.generator.space import SearchSpace
 from vitruvius.knowledge.conditions import Comparison
 from vitruvius.knowledge.phrases import COST_WORDS, OPERATION_WORDS, SAID, Amount, Walker
@@ -24,13 +22,16 @@ from vitruvius.knowledge.predicate import (
     Count,
     Depth,
     Feeds,
+    Not,
     Path,
     Predicate,
 )
-from vitruvius.knowledge.question_parts import Item, exactly_one, formal_pieces, sorted_parts
+from vitruvius.knowledge.question_parts import Item, exactly_one, formal, formal_pieces, sorted_parts
 from vitruvius.knowledge.vocabulary import (
     CHOOSING,
     CONDITION,
+    DENYING,
+    HAVING,
     LOWERS,
     RAISES,
     RIVAL,
@@ -99,21 +100,11 @@ def read(
         tasks: Names of tasks that may be named.
         deep: From which depth on an architecture counts as deep, where the question gives no number.
     """
-    formal = _formal(question, space)
-    if formal is not None:
-        claim, where = formal
+    plain = formal(question, space)
+    if plain is not None:
+        claim, where = plain
         return Reading(claim, where, 1, frozenset(), (), (), ())
     return _Reader(question, space, costs, tasks, deep).reading()
-
-
-def _formal(question: str, space: SearchSpace) -> tuple[Predicate, Predicate | None] | None:
-    """A question that is written in the language of predicates."""
-    parts = re.split(r"\s+where\s+", question.strip().rstrip("?"))
-    try:
-        claim, *rest = [Predicate.parse(part).check(space) for part in parts]
-    except (InvalidPredicateError, UnknownNameError):
-        return None
-    return (claim, rest[0] if rest else None) if len(rest) < 2 else None
 
 
 class _Reader(Walker):
@@ -158,13 +149,10 @@ class _Reader(Walker):
     def _step(self) -> None:
         if self._how_many():
             return
-        piece = self.pieces.get(self.words[self.at])
-        if piece is not None:
-            self.items.append(("claim", piece))
-            self.at += 1
-            return
         if self.words[self.at] == "without":  # it denies what follows, and may begin a condition
             self.items.append(("if", "without"))
+        if self._piece():
+            return
         for kind, take in (
             ("bound", self._bound), ("claim", self._path), ("claim", self._depth), ("claim", self._count),
         ):  # fmt: skip
@@ -176,6 +164,20 @@ class _Reader(Walker):
             self.at = start
         if not self._task():
             self._word()
+
+    def _piece(self) -> bool:
+        """A piece of the predicate language, or what was put in its place; "no", "without", "not" deny it."""
+        start, denied = self.at, self.words[self.at] in DENYING or self.words[self.at] == "not"
+        self.at += denied
+        while denied and self.skip("a", "an", "any", "the", *HAVING):
+            pass
+        piece = self.pieces.get(self.words[self.at]) if self.at < len(self.words) else None
+        if piece is None:
+            self.at = start
+            return False
+        self.items.append(("claim", Not(part=piece) if denied else piece))
+        self.at += 1
+        return True
 
     def _word(self) -> None:
         """A word that is none of the phrases."""

@@ -96,10 +96,20 @@ def exactly_one(claim: Predicate, rival: Predicate) -> AnyOf:
     return AnyOf(parts=sides)
 
 
+def formal(question: str, space: SearchSpace) -> tuple[Predicate, Predicate | None] | None:
+    """A question that is written in the language of predicates."""
+    parts = re.split(r"\s+where\s+", question.strip().rstrip("?"))
+    try:
+        claim, *rest = [Predicate.parse(part).check(space) for part in parts]
+    except (InvalidPredicateError, UnknownNameError):
+        return None
+    return (claim, rest[0] if rest else None) if len(rest) < 2 else None
+
+
 def formal_pieces(question: str, space: SearchSpace) -> tuple[str, dict[str, AnyPredicate]]:
     """Pieces of the predicate language inside a question (`op(0->3) = skip`), and choices as people say them.
 
-    The latter are "skip at 0->3", "skip in block5", "a width of 32", "width 32".
+    The latter are "skip at 0->3", "conv3x3 or conv5x5 in block5", "a width of 32", "width 32".
 
     Returns:
         The question with a word in place of each piece, and what each of these words means.
@@ -109,27 +119,37 @@ def formal_pieces(question: str, space: SearchSpace) -> tuple[str, dict[str, Any
     piece = rf"(?:(?:op|path|count)\([^()]*\)|{names})(?:\s*[<>=!]=?\s*[\w.|-]+)?"
     found: dict[str, AnyPredicate] = {}
 
-    def keep(match: re.Match[str], predicate: Predicate) -> str:
+    def keep(said: str, predicate: Predicate) -> str:
         try:
             found[f"piece{len(found)}"] = cast("AnyPredicate", predicate.check(space))
         except (InvalidPredicateError, UnknownNameError):
-            return match[0]
+            return said
         return f" piece{len(found) - 1} "
 
-    def formal(match: re.Match[str]) -> str:
+    def written(match: re.Match[str]) -> str:
         try:
-            return keep(match, Predicate.parse(match[0]))
+            return keep(match[0], Predicate.parse(match[0]))
         except InvalidPredicateError:
             return match[0]
 
     def said(match: re.Match[str]) -> str:
-        decision, choice = match["decision"] or match["place"], match["choice"] or match["value"]
-        return keep(match, Choice(decision=decision, among=(choice,)))
+        decision = _written(match["decision"] or match["place"], [one.name for one in space.decisions])
+        known = space.decisions[space.decision(decision)].choices
+        several = [_written(one, known) for one in re.split(r"\s+or\s+", match["choice"] or match["value"])]
+        if not set(several) <= set(known):
+            return match[0]
+        return " or ".join(keep(one, Choice(decision=decision, among=(one,))) for one in several)
 
-    question = re.sub(piece, formal, question)
-    first = rf"(?P<choice>{choices})\s+(?:at|in|on|for|as)\s+(?:the\s+)?(?P<decision>{names})"
-    last = rf"(?P<place>{names})\s+(?:(?:of|is|at|as)\s+)?(?P<value>{choices})"
-    return re.sub(rf"{first}|{last}", said, question), found
+    question = re.sub(piece, written, question)
+    several = rf"{choices}(?:\s+or\s+{choices})*"
+    first = rf"(?P<choice>{several})\s+(?:at|in|on|for|as)\s+(?:the\s+)?(?P<decision>{names})"
+    last = rf"(?P<place>{names})\s+(?:(?:of|is|at|as)\s+)?(?P<value>{several})"
+    return re.sub(rf"{first}|{last}", said, question, flags=re.IGNORECASE), found
+
+
+def _written(said: str, names: Sequence[str]) -> str:
+    """The name as it is written; what is said may differ in case."""
+    return said if said in names else next((name for name in names if name.lower() == said.lower()), said)
 
 
 def _any_of(names: Iterable[str]) -> str:
@@ -138,4 +158,4 @@ def _any_of(names: Iterable[str]) -> str:
     return rf"(?<![\w.>-])(?:{each})(?![\w>-])"
 
 
-__all__ = ["Item", "Parts", "exactly_one", "formal_pieces", "sorted_parts"]
+__all__ = ["Item", "Parts", "exactly_one", "formal", "formal_pieces", "sorted_parts"]

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 from vitruvius.errors import SettingsError, UserError
+from vitruvius.knowledge.database import is_there
 from vitruvius.knowledge.ledger import Ledger
 
 LEDGER_FILE = "ledger.db"
@@ -31,6 +32,18 @@ def open_ledger(run: Path) -> Ledger:
             f"its folder."
         )
     return Ledger(shared_ledger(run) or run / LEDGER_FILE)
+
+
+def know_spaces(run: Path, ledger: str | None = None) -> None:
+    """Make the spaces known that a run's ledger describes; where there is none yet, nothing happens.
+
+    Args:
+        run: The run folder.
+        ledger: Address of its ledger, where its settings do not tell yet.
+    """
+    address = ledger or shared_ledger(run) or run / LEDGER_FILE
+    if is_there(address):
+        Ledger(address).close()
 
 
 def shared_ledger(run: Path) -> str | None:

@@ -316,9 +316,10 @@ class Store:
 
         if not question.strip():
             raise UserError("There is no question: ask, for example, whether skip connections help.")
-        Filters(task=task).where(self.ledger)  # an unknown task is refused before anything is computed
+        filters = Filters(task=task)
+        filters.where(self.ledger)  # an unknown task is refused before anything is computed
         places, notes = measured(self.ledger)
-        found = answer(question, places, notes=notes, task=task)
+        found = answer(question, places, notes=notes, task=filters.task)
         claims = [each.reading.claim for each in found.spaces if each.reading.claim is not None]
         text = "\n".join([question, *(claim.sentence() for claim in claims)])
         near = self.search(text, task=task, limit=_AROUND + limit)

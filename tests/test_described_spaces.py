@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from described_spaces import CELL, CHAIN, HUGE, described
+from sqlalchemy import create_engine, insert
 
 import vitruvius as vt
 from vitruvius.agents.exhibits import as_program
-from vitruvius.errors import InvalidArchitectureError, LedgerError, TableError, UnknownNameError, UserError
+from vitruvius.errors import InvalidArchitectureError, TableError, UnknownNameError, UserError
 from vitruvius.generator.evaluation.task import split_task
 from vitruvius.generator.space import get_space
 from vitruvius.generator.spaces.described import DescribedSpace
@@ -21,6 +22,7 @@ from vitruvius.generator.spaces.description import Description, read_description
 from vitruvius.generator.training import CodecSettings, train_codec
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.population import Population
+from vitruvius.knowledge.schema import about
 
 MEASURE = """
 def measure(architecture, seed):
@@ -103,6 +105,47 @@ def test_one_name_is_one_space(tmp_path: Path) -> None:
     assert Description.from_json(space.given.to_json()) == space.given
 
 
+def test_wording_and_tasks_may_change(tmp_path: Path) -> None:
+    space = described(tmp_path, CHAIN)
+    more = CHAIN.replace("three blocks", "3 blocks") + '[tasks.leaves]\nunit = "%"\n'
+    assert described(tmp_path, more) is space and space.description.startswith("3 blocks")
+    assert vt.Task("test-chain/leaves", vt.Manual()).metric.unit == "%"
+    assert vt.Task("test-chain/flowers", vt.Manual()).metric.name == "validation accuracy"
+    with pytest.raises(UnknownNameError, match="Allowed: error, flowers, leaves"):
+        vt.Task("test-chain/mine", vt.Manual())
+
+
+def test_many_decisions_with_one_choice_are_listed(tmp_path: Path) -> None:
+    text = 'name = "test-long"\n[decisions]\n' + "".join(f'd{n} = ["conv"]\n' for n in range(100))
+    space = described(tmp_path, text + 'last = ["conv", "skip"]\n')
+    assert space.enumerate().tolist() == [[0] * 101, [0] * 100 + [1]]
+    everywhere = Population(space, space.enumerate())
+    assert everywhere.count(["conv"]).tolist() == [101, 100] and everywhere.depth.tolist() == [101, 101]
+
+
+def test_commands_find_the_space_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(MEASURE + "\ndef costs(a): return {'params': len(a.key)}\n")
+    (tmp_path / "space.toml").write_text(CHAIN.replace("test-chain", "test-run"))
+
+    def vitruvius(*words: str) -> str:
+        command = [str(Path(sys.executable).with_name("vitruvius")), *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    vitruvius(
+        "run", "--task", "space.toml/flowers", "--run", "mine", "--evaluator", "function", "--function",
+        "train.py:measure", "--costs", "train.py:costs", "--evaluations", "10", "--proposer", "uniform", "--quiet",
+    )  # fmt: skip
+    asked = vitruvius(
+        "principles", "ask", "does skip in block3 hurt?", "--run", "mine", "--task", "space.toml/flowers"
+    )
+    assert asked.startswith("understood as: block3 = skip: does it hurt?")
+    (tmp_path / "space.toml").unlink()
+    assert "params in test-run/flowers" in vitruvius("principles", "costs", "--run", "mine")
+    assert '"block1": "mb' in vitruvius("show", "mine", "--json")
+
+
 def test_tasks_are_named_by_the_file(tmp_path: Path) -> None:
     described(tmp_path, CHAIN)
     path = tmp_path / "space.toml"
@@ -136,21 +179,35 @@ def test_a_ledger_knows_the_spaces_of_its_sessions(tmp_path: Path) -> None:
         ledger.keep_space(task.space)
         ledger.keep_space(task.space)
         ledger.keep_space(get_space("nasbench201"))
-    other = CHAIN.replace("block3", "block4")
     code = (
-        "import sys; from vitruvius.generator.spaces.described import read_space; import vitruvius as vt\n"
-        "space = read_space(sys.argv[1])\n"
-        "try: vt.Ledger(sys.argv[2])\n"
+        "import sys, vitruvius as vt; from vitruvius.generator.spaces.described import read_space\n"
+        "space, ledger = read_space(sys.argv[1]), vt.Ledger(sys.argv[2])\n"
+        "try: ledger.keep_space(space)\n"
         "except vt.VitruviusError as error: print(type(error).__name__, error)\n"
-        "ledger = vt.Ledger(sys.argv[3])\n"
-        "ledger.keep_space(space)\n"
     )
-    (tmp_path / "changed.toml").write_text(other)
-    files = [str(tmp_path / name) for name in ("changed.toml", "run/ledger.db", "new.db")]
-    told = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True, check=True)
-    assert "LedgerError" in told.stdout and "leave its description as it was" in told.stdout
-    with pytest.raises(LedgerError, match="is known already"):
-        Ledger(tmp_path / "new.db")
+    for change, told in (
+        (CHAIN.replace("block3", "block4"), "LedgerError The ledger"),
+        (CHAIN.replace("three blocks", "3 blocks") + "[tasks.third]\n", ""),  # the same architectures
+    ):
+        (tmp_path / "changed.toml").write_text(change)
+        command = [
+            sys.executable,
+            "-c",
+            code,
+            str(tmp_path / "changed.toml"),
+            str(tmp_path / "run/ledger.db"),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(told) and bool(done.stdout) == bool(told), done.stdout
+
+
+def test_a_ledger_with_a_description_that_cannot_be_read_opens(tmp_path: Path) -> None:
+    Ledger(tmp_path / "ledger.db").close()
+    with create_engine(f"sqlite:///{tmp_path}/ledger.db").begin() as connection:
+        for name, text in (("a", "not json"), ("b", "[]"), ("c", '{"name": "zz"}'), ("d", '{"newer": 1}')):
+            connection.execute(insert(about).values(name=f"space:{name}", value=text))
+    with Ledger_(tmp_path / "ledger.db") as ledger:
+        assert ledger.sessions() == []
 
 
 def described_file(folder: Path) -> str:
@@ -175,6 +232,8 @@ class Ledger_(Ledger):
     ("old", "new", "told"),
     [
         ('name = "test-chain"', 'name = "My Chain"', "name = 'My Chain' is not allowed"),
+        ('name = "test-chain"', 'name = "any"', "name = 'any' is not allowed"),
+        ('name = "test-chain"', 'name = "a.toml"', "name = 'a.toml' is not allowed"),
         ("[settings]", "[setting]", "Unknown part 'setting'. Did you mean 'settings'"),
         ('["mb3x3", "mb5x5"]', '"mb3x3"', "decisions.block1 = 'mb3x3' is not allowed: it is a list"),
         ('["mb3x3", "mb5x5"]', '["mb3x3", "mb3x3"]', "decisions.block1 has a choice twice"),
@@ -260,6 +319,9 @@ def test_a_table_of_ones_own_space(tmp_path: Path) -> None:
     table.write_text(table.read_text().replace("mb5x5,skip,skip", "mb9x9,skip,skip"))
     with pytest.raises(TableError, match=r"is not one of test-chain: .*Unknown choice of block1 'mb9x9'"):
         vt.Task(f"{tmp_path}/space.toml/error", vt.Table(table))
+    space = described(tmp_path, CHAIN)
+    assert isinstance(space, DescribedSpace)
+    assert space.texts_of("width", np.array([16.0, 24.0, 24.5])) == ["16", "24", "24.5"]
     described(tmp_path, HUGE)
     with pytest.raises(UserError, match=r"test-huge.* names no task"):
         vt.Task("test-huge/mine", vt.Table(table))

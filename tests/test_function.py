@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from described_spaces import CHAIN, described
+from described_spaces import CHAIN, HUGE, described
 
 import vitruvius as vt
-from vitruvius.building import build_evaluator, build_task
+from vitruvius.building import build_evaluator, build_sources, build_task
 from vitruvius.config import dump_settings, load_settings
 from vitruvius.errors import SettingsError, UnknownNameError, UserError
 from vitruvius.generator.evaluation.function import Function
@@ -85,7 +85,7 @@ def test_what_it_tells_is_kept(space: SearchSpace, place: Path) -> None:
     plain = measured(space, f"{place}/mine.py:measure", seed=2)
     assert (plain.score, plain.params, plain.seconds, plain.latency) == (2.5, 1.0, 60.0, {"phone": 2.5})
     assert plain.evaluator == "function:measure" and plain.seed == 2
-    assert plain.fingerprint == "1" and measured(space, lambda a: 1, version="b").fingerprint == "b"
+    assert measured(space, lambda a: 1, version="b").fingerprint == "b"
     # what a constraint is checked with is what the measurement says
     both = measured(space, f"{place}/mine.py:measure", costs=f"{place}/mine.py:costs")
     assert (both.params, both.latency) == (2.4, {"phone": 4.0})
@@ -93,9 +93,72 @@ def test_what_it_tells_is_kept(space: SearchSpace, place: Path) -> None:
     assert measured(space, lambda architecture: np.array([7])).score == 7
 
 
+def test_an_edited_function_is_another_one(space: SearchSpace, place: Path) -> None:
+    """What was measured before is not taken for what it would measure now."""
+    before = measured(space, f"{place}/mine.py:measure").fingerprint
+    assert before == measured(space, f"{place}/mine.py:measure").fingerprint
+    (place / "mine.py").write_text(FILE.replace("0.25", "0.5"))
+    assert Function(f"{place}/mine.py:measure").version != before
+    assert Function(f"{place}/mine.py:measure", version="mine").version == "mine"
+    one = Function(lambda a: 1)
+    two = Function(lambda a: 2)
+    assert one.version != two.version
+    assert Function(len).version == "no-source" == Function("nowhere_at_all:f").version
+
+
+def test_functions_of_any_kind(space: SearchSpace) -> None:
+    assert measured(space, max_of).score == 3.0  # takes what is called as an architecture is
+    with pytest.raises(
+        UserError, match=r"is called with an architecture, .*missing a required argument: 'epochs'"
+    ):
+        measured(space, lambda architecture, epochs: 1)
+    with pytest.raises(UserError, match="too many positional arguments"):
+        measured(space, lambda: 1)
+
+    def leaves(architecture: vt.Architecture) -> float:
+        sys.exit(3)
+
+    found = measured(space, leaves)
+    assert found.status is Status.FAILED
+    assert found.reason.startswith("SystemExit: 3 (test_function.py, line "), found.reason
+
+
+def max_of(*architectures: vt.Architecture) -> float:
+    return 3.0
+
+
+def test_costs_that_fail_are_within_no_limit(space: SearchSpace) -> None:
+    """As of an architecture that cannot be built: it is not drawn, and the search goes on."""
+
+    def costs(architecture: vt.Architecture) -> dict[str, float]:
+        if architecture.named()["block2"] == "skip":
+            raise ValueError("cannot be built")
+        return {"params": 1.0}
+
+    task = vt.Task("test-chain/flowers", Function(lambda a: a.key.count("mb5x5"), costs=costs))
+    with vt.Session(task, proposer="uniform", reasoner="none", where="params < 2M") as session:
+        session.run(15)
+        assert all(m.params == 1.0 and ",skip," not in m.key[:12] for m in session.curve())
+    with pytest.raises(UserError, match=r"failed on each of 20 architectures: ZeroDivisionError"):
+        Function(lambda a: 1, costs=lambda a: 1 / 0).open(space, "flowers")  # type: ignore
+
+
+def test_costs_are_asked_where_they_are_needed(tmp_path: Path) -> None:
+    space, asked = described(tmp_path, HUGE), list[str]()
+    function = Function(lambda a: a.key.count("k7"), costs=lambda a: asked.append(a.key) or {"params": 1})
+    task = vt.Task("test-huge/mine", function)
+    with vt.Session(task, proposer="uniform", reasoner="none") as session:
+        session.run(12)
+    assert len(asked) < 100, "nothing speaks of costs"
+    assert space.size is None
+
+
 @pytest.mark.parametrize(
     ("found", "told"),
     [
+        ({"score": 1, "params": float("nan")}, "returned params = nan: give a number that is not negative"),
+        ({"score": 1, "seconds": -1}, "returned seconds = -1.0: give a number that is not negative"),
+        (10**400, "give a number"),
         (None, "returned score = None: give a number"),
         ("good", "returned score = 'good': give a number"),
         (True, "returned score = True: give a number"),
@@ -199,6 +262,22 @@ def test_a_search_by_settings(place: Path, space: SearchSpace) -> None:
     for one in failed:  # the process that measured it was lost, and so were those that tried again
         assert one.key.startswith("mb5x5,skip,skip") and "exit status 3" in one.reason
     assert best.measurement.params is not None and best.measurement.params < 3
+
+
+def test_a_table_measures_the_sources_of_a_function(place: Path, space: SearchSpace) -> None:
+    (place / "known.csv").write_text(
+        "block1,block2,block3,width,attention,error_valid\n"
+        + "".join(f"{key},{number}\n" for number, key in enumerate(space.keys(space.enumerate())))
+    )
+    given = {
+        "task": "test-chain/flowers", "evaluator": "function", "function": f"{place}/mine.py:measure",
+        "table": str(place / "known.csv"), "sources": [f"{place}/space.toml/error"],
+    }  # fmt: skip
+    settings = load_settings(None, given)
+    (source,) = build_sources(settings, build_task(settings))
+    assert source.name == "test-chain/error" and source.evaluator.tabular
+    (one,) = source.bench.measure([space.parse("mb3x3,mb3x3,mb3x3,16,false")])
+    assert one.score == 1
 
 
 def test_settings_that_do_not_fit() -> None:

@@ -116,6 +116,8 @@ def test_any_json_is_read_or_refused(data: dict[str, Any]) -> None:
         ("a >= 1 or b >= 1 and c >= 1", "a >= 1 or b >= 1 and c >= 1"),
         ("(a >= 1 or b >= 1) and c >= 1", "(a >= 1 or b >= 1) and c >= 1"),
         ('"and" feeds "max pool"', '"and" feeds "max pool"'),
+        ("0->3 = skip|conv1x1 and 2-3-4 >= 1", 'op(0->3) = skip|conv1x1 and count("2-3-4") >= 1'),
+        ("lr = 1e-3|0.25 and 3x3 feeds k5", 'lr = "1e-3"|"0.25" and "3x3" feeds k5'),
     ],
 )
 def test_text_forms(text: str, same: str) -> None:

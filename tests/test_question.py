@@ -102,6 +102,13 @@ def test_decisions_are_known_by_their_names() -> None:
         ("is 2->3 as skip better than 2->3 as none?", "op(2->3) = skip rather than op(2->3) = none"),
         ("do two skips help with 0->1 of none", "skip >= 2, where op(0->1) = none"),
         ("skip in block1", "skip >= 1"),
+        ("Skip or CONV3X3 on 0->3", "op(0->3) = skip or op(0->3) = conv3x3"),
+        (
+            "does conv1x1 on 0->1 help without skip on 0->3?",
+            "op(0->1) = conv1x1, where not (op(0->3) = skip)",
+        ),
+        ("does avoiding skip at 0->3 help", "not (op(0->3) = skip)"),
+        ("do cells with no skip at 0->3 score higher", "not (op(0->3) = skip)"),
     ],
 )
 def test_choices_are_named_as_people_say_them(question: str, understood: str) -> None:

@@ -196,6 +196,8 @@ def _column(path: Path, name: str, values: Any) -> Column:
             return np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float64)
         # `to_numpy` would load pandas, half a second of every command
         return np.asarray(np.from_dlpack(numbers), dtype=np.float64)
+    if pa.types.is_boolean(kind) and not values.null_count:
+        return [str(value).lower() for value in values.to_pylist()]  # as TOML writes them
     raise TableError(f"Column {name!r} of table {str(path)!r} holds {kind}: numbers or texts are needed.")
 
 

@@ -6,17 +6,19 @@ import inspect
 import math
 import numbers
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import UserError, unknown_name
+from vitruvius.generator.evaluation.layouts import own_metrics
 from vitruvius.generator.evaluation.task import Measurement, Metric, Status
-from vitruvius.generator.evaluation.theirs import named_object
+from vitruvius.generator.evaluation.theirs import named_object, source_hash
 from vitruvius.generator.space import Architecture, Choices, SearchSpace
-from vitruvius.generator.spaces.described import DescribedSpace
 
 Measure = Callable[..., float | Mapping[str, Any]]
 """Gets an `Architecture`, and `seed=`, `dataset=` if it takes them; returns a score, or `RESULTS` by name."""
@@ -27,6 +29,8 @@ Costs = Callable[[Architecture], Mapping[str, Any]]
 COSTS = ("params", "flops", "latency")
 """What is known before: params and flops in millions, latency a mapping device -> milliseconds."""
 
+_MOST_KNOWN = 1_000_000  # architectures whose costs are kept in memory
+_TRIES = 20
 RESULTS = ("score", *COSTS, "seconds")
 """What a measuring function may tell."""
 
@@ -60,7 +64,7 @@ class Function:
         metric: str = "score",
         unit: str = "",
         maximize: bool = True,
-        version: str = "1",
+        version: str | None = None,
     ) -> None:
         """Describe; a function given by name is imported when it is first needed.
 
@@ -72,16 +76,17 @@ class Function:
             metric: What the scores mean, likewise.
             unit: Their unit, likewise.
             maximize: Whether larger is better, likewise.
-            version: Another one where the function, or what it measures on, is another: nothing measured
-                with the old one is then taken for it.
+            version: What tells the function from others of its name, and from itself once it was changed:
+                nothing measured with another one is taken for it. None takes a hash of its source.
         """
-        self.measure, self.costs, self.dataset, self.version = measure, costs, dataset, version
+        self.measure, self.costs, self.dataset = measure, costs, dataset
+        self.version = source_hash(measure) if version is None else version
         self.metric = Metric(metric, unit, maximize)
         self._opened = set[str]()
 
     def datasets(self, space: SearchSpace) -> list[str]:
         """The tasks that the space's description names, else the one given."""
-        return list(_tasks(space)) or [self.dataset]
+        return list(own_metrics(space)) or [self.dataset]
 
     def open(self, space: SearchSpace, dataset: str) -> FunctionBench:
         """Set up for one space.
@@ -108,14 +113,18 @@ class Function:
 
 
 class FunctionBench:
-    """`Function` set up for one space; what happens to a candidate becomes its status."""
+    """`Function` set up for one space; what happens to a candidate becomes its status.
+
+    Attributes:
+        seconds_each: What asking the costs function took, of one architecture.
+    """
 
     fidelity = "one call"
 
     def __init__(self, given: Function, space: SearchSpace, dataset: str) -> None:
         """Set up; see `Function.open` for the errors."""
         self.space, self.dataset = space, dataset
-        self.metric = _tasks(space).get(dataset, given.metric)
+        self.metric = own_metrics(space).get(dataset, given.metric)
         name = (
             given.measure
             if isinstance(given.measure, str)
@@ -123,11 +132,12 @@ class FunctionBench:
         )
         self.evaluator, self.fingerprint = f"function:{name.rpartition(':')[2]}", given.version
         self._measure: Measure = _found(given.measure)
-        self._given = set(inspect.signature(self._measure).parameters)
+        self._given = _parameters(self._measure)
         self._costs: Costs | None = None if given.costs is None else _found(given.costs)
         self._known: dict[int, tuple[float, ...]] = {}
-        some = space.sample(1, np.random.default_rng(0))
-        self._names = () if self._costs is None else tuple(self._told(some))
+        self._failed = ""
+        self.seconds_each = 0.0
+        self._names = () if self._costs is None else self._first_names()
         self.devices = tuple(name[8:-1] for name in self._names if name.startswith("latency["))
 
     @property
@@ -137,32 +147,49 @@ class FunctionBench:
 
     def representative(self, architecture: Architecture) -> Architecture:
         """The architecture that the identity of the class spells out."""
-        return self.space.parse(architecture.id)
+        return architecture if self.space.form is not None else self.space.parse(architecture.id)
 
     def costs(self, choices: Choices) -> Mapping[str, NDArray[np.float64]]:
         """What the costs function tells of each row, (n,) each; it is asked once for each architecture.
+
+        Not-a-number where it fails: such an architecture is within no limit.
 
         Raises:
             UserError: It told something else than a mapping with `COSTS`, or not the same ones as before.
         """
         if not self._names:
             return {}
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
         numbers = self.space.numbers(choices).tolist()
         for number, place in {n: i for i, n in enumerate(numbers) if n not in self._known}.items():
             told = self._told(choices[place : place + 1])
-            if told.keys() != set(self._names):
+            if told is not None and told.keys() != set(self._names):
                 raise UserError(
                     f"The costs function told {', '.join(told) or 'nothing'} of one architecture and "
                     f"{', '.join(self._names)} of another: it must tell the same of all."
                 )
-            self._known[number] = tuple(told[name] for name in self._names)
+            self._known[number] = tuple(np.nan if told is None else told[name] for name in self._names)
         table = np.array([self._known[number] for number in numbers]).reshape(len(numbers), len(self._names))
         return {name: table[:, column] for column, name in enumerate(self._names)}
 
-    def _told(self, row: Choices) -> dict[str, float]:
-        """What the costs function tells of one architecture, by the names that constraints use."""
+    def _first_names(self) -> tuple[str, ...]:
+        """What the costs function tells, found out by asking it of some architectures."""
+        for row in self.space.sample(_TRIES, np.random.default_rng(0)):
+            start = time.monotonic()
+            if (told := self._told(row[None])) is not None:
+                self.seconds_each = time.monotonic() - start
+                return tuple(told)
+        raise UserError(f"The costs function failed on each of {_TRIES} architectures: {self._failed}.")
+
+    def _told(self, row: Choices) -> dict[str, float] | None:
+        """What the costs function tells of one architecture, as constraints name it; None if it fails."""
         assert self._costs is not None, "asked where there is none"
-        found: Any = self._costs(self.space.architectures(row)[0])
+        try:
+            found: Any = self._costs(self.space.architectures(row)[0])
+        except Exception as error:  # of one that cannot be built, say
+            self._failed = _told_of(error)
+            return None
         if not isinstance(found, Mapping):
             raise UserError(
                 f"The costs function returned {found!r:.100}: give a mapping with {', '.join(COSTS)}."
@@ -184,8 +211,8 @@ class FunctionBench:
         try:
             more = {"seed": seed, "dataset": self.dataset}
             found: Any = self._measure(architecture, **{n: v for n, v in more.items() if n in self._given})
-        except Exception as error:  # whatever a function of the user's raises costs this candidate alone
-            status, reason = _failure(error), f"{type(error).__name__}: {error}"[:500]
+        except (Exception, SystemExit) as error:  # whatever it raises costs this candidate alone
+            status, reason = _failure(error), _told_of(error)
         else:
             several = found if isinstance(found, Mapping) else {"score": found}
             told = _results(several, RESULTS)
@@ -194,7 +221,8 @@ class FunctionBench:
             if not math.isfinite(told["score"]):
                 status, reason = Status.DIVERGED, f"The score is {told['score']}."
         # What the costs function tells counts: a constraint is checked with it, and must hold afterwards too.
-        told |= {name: float(values[0]) for name, values in self.costs(architecture.row).items()}
+        before = {name: float(values[0]) for name, values in self.costs(architecture.row).items()}
+        told |= {name: value for name, value in before.items() if math.isfinite(value)}
         return Measurement(
             space=self.space.name, task=f"{self.space.name}/{self.dataset}",
             key=architecture.key, id=architecture.id, status=status,
@@ -206,15 +234,34 @@ class FunctionBench:
         )  # fmt: skip
 
 
-def _tasks(space: SearchSpace) -> dict[str, Metric]:
-    """The tasks that a description names, and what their scores mean."""
-    if not isinstance(space, DescribedSpace):
-        return {}
-    tasks = space.given.tasks.items()
-    return {name: Metric(one.metric, one.unit, one.maximize) for name, one in tasks}
+def _parameters(function: Measure) -> set[str]:
+    """Which of seed and dataset it takes; none of a function that does not tell.
+
+    Raises:
+        UserError: It cannot be called with an architecture and these.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return set()
+    taken = {"seed", "dataset"} & signature.parameters.keys()
+    try:
+        signature.bind(None, **dict.fromkeys(taken))
+    except TypeError as error:
+        raise UserError(
+            f"The function {function!r:.100} is called with an architecture, and with seed= and dataset= "
+            f"if it takes them: {error}."
+        ) from None
+    return taken
 
 
-def _failure(error: Exception) -> Status:
+def _told_of(error: BaseException) -> str:
+    """What was raised, and where in the user's files."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error}"[:400] + f" ({Path(place.filename).name}, line {place.lineno})"
+
+
+def _failure(error: BaseException) -> Status:
     """How a candidate ended whose function raised."""
     short = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
     return Status.OUT_OF_MEMORY if short else Status.FAILED
@@ -250,15 +297,18 @@ def _results(told: Mapping[str, Any], allowed: Sequence[str]) -> dict[str, float
 
 
 def _number(name: str, value: object) -> float:
-    """A number of any kind that stands for one, a tensor with one element included."""
+    """A number of any kind, a tensor with one element included; of costs one that is not negative."""
     item = getattr(value, "item", None)
     try:
         plain = item() if callable(item) else value
-    except (TypeError, ValueError, RuntimeError):
-        plain = value
-    if isinstance(plain, bool) or not isinstance(plain, numbers.Real):
+        number = None if isinstance(plain, bool) or not isinstance(plain, numbers.Real) else float(plain)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        number = None
+    if number is None:
         raise UserError(f"The function returned {name} = {value!r:.100}: give a number.")
-    return float(plain)
+    if name != "score" and not 0 <= number < math.inf:
+        raise UserError(f"The function returned {name} = {number}: give a number that is not negative.")
+    return number
 
 
 __all__ = ["COSTS", "RESULTS", "Costs", "Function", "FunctionBench", "Measure"]

@@ -144,13 +144,21 @@ def layout_of(space: SearchSpace) -> Layout:
     return _LAYOUTS[space.name]
 
 
+def own_metrics(space: SearchSpace) -> dict[str, Metric]:
+    """The tasks that the description of a space names, and what their scores mean; none without one."""
+    if not isinstance(space, DescribedSpace):
+        return {}
+    tasks = space.given.tasks.items()
+    return {name: Metric(one.metric, one.unit, one.maximize) for name, one in tasks}
+
+
 def _own(space: DescribedSpace) -> Layout:
     """A column for each decision, and the same columns for each of its tasks as other tables have.
 
     Raises:
         UserError: The description names no tasks.
     """
-    if not space.given.tasks:
+    if not own_metrics(space):
         raise UserError(
             f"The description of {space.name!r} names no task, so a table has no scores of any: write for "
             'example [tasks.flowers] with metric = "validation accuracy" there.'
@@ -161,8 +169,8 @@ def _own(space: DescribedSpace) -> Layout:
             f"can be listed, of up to {LISTED:,}: measure it with a function of yours."
         )
     sources = {
-        name: Source(f"{space.name}.parquet", f"{name}_", Metric(one.metric, one.unit, one.maximize))
-        for name, one in space.given.tasks.items()
+        name: Source(f"{space.name}.parquet", f"{name}_", metric)
+        for name, metric in own_metrics(space).items()
     }
     return Layout(
         sources,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import UserError, unknown_name
+from vitruvius.generator.evaluation.layouts import own_metrics
 from vitruvius.generator.evaluation.task import Measurement, Metric
 from vitruvius.generator.space import Architecture, Choices, SearchSpace
 
@@ -18,7 +19,8 @@ class Manual:
     """Scores come from `session.tell`: nothing is measured here.
 
     Attributes:
-        dataset: Name for the data set, used in the task's name: other data need another one.
+        dataset: Name for the data set, used in the task's name: other data need another one. This, and what
+            follows, is told by the description of a space that names tasks.
         metric: What the scores mean.
         unit: Its unit, for printing.
         maximize: Whether larger is better.
@@ -33,13 +35,13 @@ class Manual:
 
     def open(self, space: SearchSpace, dataset: str) -> ManualBench:
         """Set up for one space."""
-        if dataset != self.dataset:
-            raise unknown_name("data set", dataset, [self.dataset])
-        return ManualBench(Metric(self.metric, self.unit, self.maximize))
+        if dataset not in self.datasets(space):
+            raise unknown_name("data set", dataset, self.datasets(space))
+        return ManualBench(own_metrics(space).get(dataset, Metric(self.metric, self.unit, self.maximize)))
 
     def datasets(self, space: SearchSpace) -> list[str]:
-        """The one name given."""
-        return [self.dataset]
+        """The tasks that the space's description names, else the one name given."""
+        return list(own_metrics(space)) or [self.dataset]
 
 
 class ManualBench:

@@ -226,9 +226,13 @@ class TableBench:
         parts: list[list[str]] = []
         for name in self.layout.text:
             column = columns[name]
-            if not isinstance(column, list) and not isinstance(self.space, DescribedSpace):
-                raise TableError(f"Column {name!r} of table {str(path)!r} holds numbers: texts are needed.")
-            parts.append(column if isinstance(column, list) else [f"{value:g}" for value in column.tolist()])
+            if not isinstance(column, list):
+                if not isinstance(self.space, DescribedSpace):
+                    raise TableError(
+                        f"Column {name!r} of table {str(path)!r} holds numbers: texts are needed."
+                    )
+                column = self.space.texts_of(name, column)
+            parts.append(column)
         texts = [self.layout.separator.join(words) for words in zip(*parts, strict=True)]
         known = _positions_by_key(self.space)
         positions = np.array([known.get(text, -1) for text in texts], dtype=np.int64)

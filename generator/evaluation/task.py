@@ -6,6 +6,7 @@ A `Task` is a space plus what is measured on it. Its evaluator turns architectur
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -225,11 +226,19 @@ def split_task(name: str) -> tuple[str, str]:
     Raises:
         UserError: The file describes no space, or another one than is known by its name.
     """
-    path, described, rest = name.partition(DESCRIBED)
-    if described:
-        return get_space(path + described).name, rest.removeprefix("/")
+    if found := re.fullmatch(rf"(.*{re.escape(DESCRIBED)})(?:/(.*))?", name):
+        return get_space(found[1]).name, found[2] or ""
     space, _, dataset = name.partition("/")
     return space, dataset
+
+
+def task_name(name: str) -> str:
+    """The same task with its space by name, where that was given by its file.
+
+    Raises:
+        UserError: As `split_task`.
+    """
+    return "/".join(filter(None, split_task(name))) if DESCRIBED in name else name
 
 
 class Task:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +36,24 @@ def named_object(what: str, name: str) -> Any:
         told = str(error) if isinstance(error, ImportError | OSError) else repr(error)
         raise UserError(f"The {what} {name!r} cannot be imported: {told}.") from error
     return getattr(home, attribute)
+
+
+def source_hash(given: Any) -> str:
+    """A hash of the source of a function, or of the whole file where it is given by name.
+
+    Args:
+        given: MODULE:NAME, FILE.py:NAME, or the function itself.
+    """
+    try:
+        if isinstance(given, str):
+            module = given.rpartition(":")[0]
+            spec = None if module.endswith(".py") else importlib.util.find_spec(module)
+            source = Path(module if spec is None else spec.origin or "").expanduser().read_bytes()
+        else:
+            source = inspect.getsource(given).encode()
+    except (OSError, TypeError, ImportError, ValueError):
+        return "no-source"
+    return hashlib.sha256(source).hexdigest()[:16]
 
 
 def _module(name: str) -> ModuleType:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -44,8 +45,14 @@ class DescribedSpace(SearchSpace):
         self.settings = tuple(f"{name}={c}" for name, many in description.settings.items() for c in many)
         self.identity_operations = frozenset(description.identity)
         self.null_operations = frozenset(description.null)
-        self.form = description.to_json()
+        self.form, self.described = description.form, description.to_json()
         self.size = self.count if self.count <= LISTED else None
+
+    def learn(self, other: DescribedSpace) -> None:
+        """Take over wording and tasks of another description of the same space; no task is forgotten."""
+        self.description = other.description
+        self.given = replace(other.given, tasks={**self.given.tasks, **other.given.tasks})
+        self.described = self.given.to_json()
 
     @property
     def count(self) -> int:
@@ -142,6 +149,12 @@ class DescribedSpace(SearchSpace):
                 raise InvalidArchitectureError(f"In {shortened(text)!r}: {wrong}")
         return [decision.choices.index(w) for decision, w in zip(self.decisions, words, strict=True)]
 
+    def texts_of(self, name: str, values: NDArray[np.float64]) -> list[str]:
+        """The choices of a decision that equal these numbers; what equals none is written out."""
+        choices = self.decisions[self.decision(name)].choices
+        known = {np.float32(choice): choice for choice in choices if _is_number(choice)}
+        return [known.get(np.float32(value), repr(value)) for value in values.tolist()]
+
     def draw(self, architecture: Architecture) -> str:
         """One line for each decision; on a cell each edge with its ends."""
         named = architecture.named()
@@ -174,8 +187,7 @@ class DescribedSpace(SearchSpace):
 
     @cached_property
     def _everything(self) -> Choices:
-        rows = np.indices(tuple(self.cardinalities), dtype=np.int8)
-        rows = np.ascontiguousarray(rows.reshape(len(self.decisions), -1).T)
+        rows = (np.arange(self.count)[:, None] // self.radices % self.cardinalities).astype(np.int8)
         rows.setflags(write=False)
         return rows
 
@@ -188,13 +200,20 @@ class DescribedSpace(SearchSpace):
         return space_from_json, (self.given.to_json(),)
 
 
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def space_from_json(text: str) -> SearchSpace:
     """The space that a description in JSON makes; known by its name from then on.
 
     Raises:
         UserError: Another space is known by this name.
     """
-    return add_space(DescribedSpace(Description.from_json(text)))
+    return _add(DescribedSpace(Description.from_json(text)))
 
 
 def read_space(path: str | Path) -> SearchSpace:
@@ -203,4 +222,11 @@ def read_space(path: str | Path) -> SearchSpace:
     Raises:
         UserError: No such file, it describes no space, or another space is known by its name.
     """
-    return add_space(DescribedSpace(read_description(Path(path).expanduser())))
+    return _add(DescribedSpace(read_description(Path(path).expanduser())))
+
+
+def _add(space: DescribedSpace) -> SearchSpace:
+    known = add_space(space)
+    if isinstance(known, DescribedSpace) and known is not space:
+        known.learn(space)
+    return known

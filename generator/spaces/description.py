@@ -33,7 +33,7 @@ from typing import Any, cast
 from vitruvius.errors import UserError, unknown_name
 
 MOST = 120
-"""Most choices of one decision, and most operations and settings together: both are kept in a byte."""
+"""Most decisions, most choices of one, most operations and values of settings: all are kept in a byte."""
 
 _PARTS = ("name", "description", "decisions", "settings", "operations", "tasks")
 _SPECIAL = ("identity", "null")
@@ -74,19 +74,28 @@ class Description:
     tasks: Mapping[str, Measured]
 
     def to_json(self) -> str:
-        """Plain text from which `from_json` makes an equal description."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        """Text from which `from_json` makes an equal description: the parts of the file, as JSON."""
+        plain = asdict(self)
+        plain["operations"] = {kind: plain.pop(kind) for kind in _SPECIAL}
+        return json.dumps(plain, ensure_ascii=False)
+
+    @property
+    def form(self) -> str:
+        """What makes the architectures: tasks and wording may change, and it is the same space."""
+        return json.dumps([self.name, *map(str, (self.decisions, self.settings, self.identity, self.null))])
 
     @classmethod
     def from_json(cls, text: str) -> Description:
-        """Read what `to_json` wrote."""
-        plain: dict[str, Any] = json.loads(text)
-        for part in ("decisions", "settings"):
-            plain[part] = {name: tuple(choices) for name, choices in plain[part].items()}
-        for part in _SPECIAL:
-            plain[part] = tuple(plain[part])
-        plain["tasks"] = {name: Measured(**values) for name, values in plain["tasks"].items()}
-        return cls(**plain)
+        """Read what `to_json` wrote.
+
+        Raises:
+            UserError: No JSON, or a part that is missing, unknown or not allowed.
+        """
+        try:
+            plain = json.loads(text)
+        except ValueError as error:
+            raise UserError(f"The description of a space is no JSON: {error}.") from None
+        return checked(_table("description", plain))
 
 
 def read_description(path: Path) -> Description:
@@ -105,24 +114,33 @@ def read_description(path: Path) -> Description:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{str(path)!r} is not valid TOML: {error}.") from None
     try:
-        return _checked(data)
+        return checked(data)
     except UserError as error:
         raise type(error)(f"{str(path)!r} describes no space: {error}") from None
 
 
-def _checked(data: dict[str, Any]) -> Description:
+def checked(data: dict[str, Any]) -> Description:
+    """The description that the parts of a file make.
+
+    Raises:
+        UserError: A part that is missing, unknown or not allowed.
+    """
     for part in data:
         if part not in _PARTS:
             raise unknown_name("part", part, _PARTS)
     name = data.get("name")
-    if not isinstance(name, str) or re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name) is None:
-        raise UserError(f"name = {name!r} is not allowed; small letters, digits, dots and hyphens are.")
+    if not isinstance(name, str) or re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) is None or name == "any":
+        raise UserError(f"name = {name!r} is not allowed; small letters, digits and hyphens are.")
     decisions = _lists("decisions", data.get("decisions", {}))
     if not decisions:
         raise UserError('it has no [decisions]: write for example block1 = ["conv3x3", "skip"] there.')
     settings = _lists("settings", data.get("settings", {}))
     if twice := sorted(set(decisions) & set(settings)):
         raise UserError(f"{twice[0]!r} is among the decisions and among the settings: give one another name.")
+    if len(decisions) + len(settings) > MOST:
+        raise UserError(
+            f"it has {len(decisions) + len(settings)} decisions and settings; {MOST} are allowed."
+        )
     words = {choice for many in decisions.values() for choice in many}
     if len(words) + sum(map(len, settings.values())) > MOST:
         raise UserError(f"it has more than {MOST} operations and values of settings together.")

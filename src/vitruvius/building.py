@@ -11,8 +11,7 @@ from vitruvius.errors import SettingsError
 from vitruvius.generator.evaluation.task import Evaluator, Task
 from vitruvius.generator.files import write_whole
 from vitruvius.generator.space import get_space, space_names
-from vitruvius.knowledge.ledger import Ledger
-from vitruvius.knowledge.run_folder import LEDGER_FILE, is_run
+from vitruvius.knowledge.run_folder import know_spaces
 
 if TYPE_CHECKING:
     from vitruvius.agents.session import Session
@@ -114,7 +113,7 @@ def build_function(settings: Settings) -> Evaluator:
         )
     dataset = settings.task.partition("/")[2] or "mine"
     return Pool(
-        Function(settings.function, costs=settings.costs, dataset=dataset),
+        Function(settings.function, costs=settings.costs, dataset=dataset, version=settings.version),
         settings.train.workers or 1,
         threads=settings.train.threads,
         time_limit=settings.train.time_limit,
@@ -173,6 +172,10 @@ def build_sources(settings: Settings, task: Task) -> list[Task]:
                 f"The source {name!r} is a file or folder, but a source is a task: SPACE/DATASET. What a run "
                 "learned comes to another one by `vitruvius principles export` and `principles import`."
             )
+    if settings.evaluator == CALLING and settings.table is not None:
+        from vitruvius.generator.evaluation.table import Table
+
+        return [Task(name, Table(settings.table)) for name in settings.sources]
     plain = build_evaluator(settings) if settings.latency_files else task.evaluator
     same = f"{task.space.name}/"  # a latency file is of one space
     return [Task(name, task.evaluator if name.startswith(same) else plain) for name in settings.sources]
@@ -187,8 +190,7 @@ def build_session(settings: Settings, run: Path, progress: Callable[[str], None]
     from vitruvius.agents.session import Session
 
     settings.options.check_budget(settings.evaluations)
-    if settings.ledger is not None or is_run(run):
-        Ledger(settings.ledger or run / LEDGER_FILE).close()  # it knows the spaces of one's own
+    know_spaces(run, settings.ledger)
     task = build_task(settings)
     session = Session(
         task,

@@ -17,10 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from vitruvius.agents.options import Options, reason
 from vitruvius.errors import SettingsError
 from vitruvius.generator.evaluation.sources import is_path, source_name
-from vitruvius.generator.evaluation.task import split_task
+from vitruvius.generator.evaluation.task import task_name
 from vitruvius.generator.evaluation.train_settings import TrainSettings
 from vitruvius.generator.files import absolute
-from vitruvius.generator.space import DESCRIBED
 from vitruvius.knowledge.records import bare_url
 
 _TABLES: dict[str, type[BaseModel]] = {"train": TrainSettings, "options": Options}
@@ -38,11 +37,11 @@ _SERVES: dict[str, tuple[str, ...]] = {
     "dataset": (*TRAINING, "zero-cost"),
     "latency": (*TRAINING, "zero-cost"),
     **dict.fromkeys(("time_limit", "workers", "threads"), (*TRAINING, CALLING)),
-    **dict.fromkeys(("function", "costs"), (CALLING,)),
+    **dict.fromkeys(("function", "costs", "version"), (CALLING,)),
     "score": ("zero-cost",),
     "address": ("ray",),
     "gpus": ("ray",),
-    "table": ("table",),
+    "table": ("table", CALLING),
 }
 """Which evaluators a setting means something to; all others it has an effect with."""
 
@@ -66,13 +65,16 @@ class Settings(BaseModel):
     evaluator: Literal["table", "train", "ray", "zero-cost", "function"] = "table"
     """Look scores up, train here or on a Ray cluster, score untrained networks, or call your function."""
     table: str | None = None
-    """Parquet file or folder; None takes the embedded table, or the folder in VITRUVIUS_TABLES."""
+    """Parquet or CSV file, or folder; None takes the embedded table, or the folder in VITRUVIUS_TABLES. With
+    `function` it measures the sources."""
     dataset: str = "digits"
     """What `train` trains on: digits, mnist, cifar10, cifar100, a path, or MODULE:NAME."""
     function: str | None = None
     """What `function` calls with each architecture: FILE.py:NAME or MODULE:NAME."""
     costs: str | None = None
     """A function, likewise, that tells costs without measuring, for constraints and objectives."""
+    version: str | None = None
+    """What tells the function from others, and from itself once changed; None: the content of its file."""
     score: str = "nwot"
     """What `zero-cost` measures: nwot, synflow, jacov, snip, grad_norm, zen, params, flops."""
     latency: int | None = Field(None, ge=1)
@@ -100,7 +102,7 @@ class Settings(BaseModel):
     @classmethod
     def _by_name(cls, value: str) -> str:
         """A space that was named by its file is kept in the ledger, and known by its name."""
-        return _named(value)
+        return task_name(value)
 
     @field_validator("function", "costs")
     @classmethod
@@ -141,13 +143,8 @@ class Settings(BaseModel):
         if isinstance(value, str) and value not in ("auto", "none"):
             value = [name.strip() for name in value.split(",") if name.strip()]
         if isinstance(value, list):
-            return [_named(str(name)) for name in cast(list[Any], value)]
+            return [task_name(str(name)) for name in cast(list[Any], value)]
         return value
-
-
-def _named(task: str) -> str:
-    """The task by the name of its space, where that is given by its file."""
-    return "/".join(filter(None, split_task(task))) if DESCRIBED in task else task
 
 
 def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> Settings:

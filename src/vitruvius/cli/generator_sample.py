@@ -56,7 +56,10 @@ def sample(
     from vitruvius.generator.pool import fill_pool
     from vitruvius.generator.proposers import Request, make_proposer
     from vitruvius.generator.space import get_space
+    from vitruvius.knowledge.run_folder import know_spaces
 
+    if run is not None:
+        know_spaces(run)
     wish = _wish(get_space(space), where, score, run)
     if out is not None and out.suffix not in _SUFFIXES:
         raise UserError(f"--out {out} ends with {out.suffix!r}, but {' or '.join(_SUFFIXES)} is needed.")

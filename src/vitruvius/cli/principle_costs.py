@@ -34,7 +34,7 @@ def costs(
     from vitruvius.config import SETTINGS_FILE, load_settings
     from vitruvius.errors import UserError
     from vitruvius.knowledge.cost_rules import cost_rules, known_costs
-    from vitruvius.knowledge.run_folder import newest_run
+    from vitruvius.knowledge.run_folder import know_spaces, newest_run
 
     settings = None
     if task is None:
@@ -43,6 +43,7 @@ def costs(
             raise UserError(
                 f"{settings.parent} has no {SETTINGS_FILE}: name what it searched with --task SPACE/DATASET."
             )
+        know_spaces(settings.parent)
     elif run is not None:
         raise UserError("--task and --run were both given: name one of them.")
     given = {"task": task, "table": None if table is None else str(table)}

@@ -87,7 +87,9 @@ def _needed(spaces: list[str]) -> str:
     parts: list[str] = []
     for space in map(get_space, spaces):
         layout = layout_of(space)
-        prefix = next(iter(layout.sources.values())).prefix
         score = next(iter(layout.score.values()))
-        parts.append(f"{', '.join(layout.text)} and {prefix}{score} for {space.name}")
-    return f"it needs {'; '.join(parts)}"
+        scores = [source.prefix + score for source in layout.sources.values()]
+        told = " or ".join(scores) if space.form is not None else scores[0]
+        parts.append(f"{', '.join(layout.text)} and {told} for {space.name}")
+    own = "; for a space of your own name its file with --space" if len(spaces) > 1 else ""
+    return f"it needs {'; '.join(parts)}{own}"
