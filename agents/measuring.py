@@ -138,10 +138,10 @@ def check_failures(journal: Journal, evaluations: int) -> None:
     """Stop a search that fails most of the time instead of looping for ever.
 
     Raises:
-        BudgetError: More than twice the budget, and 20, have failed.
+        BudgetError: More than twice the budget, and 20, have failed, or the first 20.
     """
     failed = [x for x in journal.learned() if not x.measurement.ok]
-    if len(failed) > 2 * evaluations + 20:
+    if len(failed) > (2 * evaluations + 20 if journal.counted() else 19):
         reasons = {x.measurement.reason for x in failed[-5:]}
         raise BudgetError(
             f"{len(failed)} evaluations failed and {journal.counted()} succeeded, so the search stopped. "

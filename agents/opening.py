@@ -56,6 +56,11 @@ def start(
                 f"{folder or session} holds a session on {found.task} that a script tells the scores of: go "
                 "on with that script, or choose another folder."
             )
+        if changed == ["data"] and task.bench.evaluator.startswith("function:"):
+            raise SettingsError(
+                f"{folder or session} was measured by a function that was edited since: give the old one back to "
+                "go on, or choose another folder."
+            )
         if changed:
             told = ", ".join(f"{k} was {old.get(k)!r} and is now {settings.get(k)!r}" for k in changed)
             scripted = folder is not None and not (folder / SETTINGS_FILE).is_file()

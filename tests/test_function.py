@@ -16,7 +16,7 @@ from described_spaces import CHAIN, HUGE, described
 import vitruvius as vt
 from vitruvius.building import build_evaluator, build_sources, build_task
 from vitruvius.config import dump_settings, load_settings
-from vitruvius.errors import SettingsError, UnknownNameError, UserError
+from vitruvius.errors import BudgetError, SettingsError, UnknownNameError, UserError
 from vitruvius.generator.evaluation.function import Function
 from vitruvius.generator.evaluation.pool import Pool
 from vitruvius.generator.evaluation.task import Status, StreamingBench
@@ -106,6 +106,17 @@ def test_an_edited_function_is_another_one(space: SearchSpace, place: Path) -> N
     assert Function(len).version == "no-source" == Function("nowhere_at_all:f").version
 
 
+def test_a_run_is_not_resumed_with_an_edited_function(space: SearchSpace, tmp_path: Path) -> None:
+    def begun(version: str) -> vt.Session:
+        task = vt.Task("test-chain/flowers", Function(lambda a: 1, version=version))
+        return vt.Session(task, tmp_path / "run", proposer="uniform", reasoner="none")
+
+    begun("one").close()
+    begun("one").close()
+    with pytest.raises(SettingsError, match="was measured by a function that was edited since"):
+        begun("two")
+
+
 def test_functions_of_any_kind(space: SearchSpace) -> None:
     assert measured(space, max_of).score == 3.0  # takes what is called as an architecture is
     with pytest.raises(
@@ -125,6 +136,17 @@ def test_functions_of_any_kind(space: SearchSpace) -> None:
 
 def max_of(*architectures: vt.Architecture) -> float:
     return 3.0
+
+
+def test_a_function_that_always_fails_ends_the_search_soon(space: SearchSpace) -> None:
+    def fails(architecture: vt.Architecture) -> float:
+        raise KeyError("block9")
+
+    with (
+        vt.Session(vt.Task("test-chain/flowers", Function(fails)), proposer="uniform") as session,
+        pytest.raises(BudgetError, match=r"^2\d evaluations failed and 0 succeeded.*KeyError: 'block9'"),
+    ):
+        session.run(50)
 
 
 def test_costs_that_fail_are_within_no_limit(space: SearchSpace) -> None:
