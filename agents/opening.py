@@ -58,8 +58,8 @@ def start(
             )
         if changed == ["data"] and task.bench.evaluator.startswith("function:"):
             raise SettingsError(
-                f"{folder or session} was measured by a function that was edited since: give the old one back "
-                "to go on, or choose another folder."
+                f"{folder or session} was measured by a function that was edited since: give the old one "
+                "back to go on, or choose another folder."
             )
         if changed:
             told = ", ".join(f"{k} was {old.get(k)!r} and is now {settings.get(k)!r}" for k in changed)
