@@ -12,6 +12,7 @@ from vitruvius.generator.space import Architecture, Choices
 from vitruvius.knowledge.evidence import Told
 from vitruvius.knowledge.ledger import Learned, Ledger
 from vitruvius.knowledge.observations import UNIFORM_SHARES, Observations
+from vitruvius.knowledge.principle import Principle
 from vitruvius.knowledge.records import Event
 
 
@@ -38,6 +39,7 @@ class Journal:
         self._learned: dict[str, list[Learned]] = {name: [] for name in self.tasks}
         self._observed: dict[str, tuple[tuple[int, bool], Observations]] = {}
         self.told = Told()
+        self.scored: tuple[object, list[Principle]] | None = None  # from what, what `rescore` found
         self._rows: dict[str, tuple[int, ...]] = {}
         self._events: dict[str, list[Event]] = {}
         for learned in ledger.learned(session):

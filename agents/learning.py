@@ -46,10 +46,14 @@ def rescore(journal: Journal, *, keep_all: bool = False) -> list[Principle]:
         All principles with their evidence of now.
     """
     ledger = journal.ledger
+    births = ledger.births(journal.session)
+    measured = tuple(len(journal.learned(name)) for name in journal.tasks)
+    facts = (measured, births, journal.retracted(), journal.event("reference", 0) is None)
+    if journal.scored is not None and journal.scored[0] == facts and not keep_all:
+        return list(journal.scored[1])  # asked again before anything was measured
     known = ledger.principles(session=journal.session)
     if not known:
         return []
-    births = ledger.births(journal.session)
     born = [(principle, births.get(principle.id, 0)) for principle in known]
     scored = assess(born, [journal.observations(name) for name in journal.tasks], told=journal.told)
     scored = revised(scored, journal.retracted())
@@ -61,7 +65,8 @@ def rescore(journal: Journal, *, keep_all: bool = False) -> list[Principle]:
     ]
     if changed:
         ledger.update_principles(changed, session=journal.session)
-    return scored
+    journal.scored = facts, scored
+    return list(scored)
 
 
 def _has_moved(before: Principle, after: Principle, target: str) -> bool:
