@@ -11,6 +11,7 @@ import pytest
 from language_replies import item
 from scripted_endpoint import Endpoint, asks, endpoint
 
+from vitruvius.agents import learning
 from vitruvius.agents.candidates import open_share
 from vitruvius.agents.learning import revised
 from vitruvius.agents.options import Options
@@ -241,3 +242,28 @@ def test_half_a_price_is_refused(cora: Task, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("OPENAI_API_KEY", "a-key-of-the-test")
     with pytest.raises(SettingsError, match="price_in and price_out"):
         opened(cora, tmp_path / "run", price_in=1.0)
+
+
+def test_principles_are_scored_once_for_the_same_facts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    plain = learning.assess
+
+    def assess(born: Any, *rest: Any, **named: Any) -> Any:
+        asked.append(len(born))
+        return plain(born, *rest, **named)
+
+    monkeypatch.setattr(learning, "assess", assess)
+    task = Task("nasbench-graph/cora")
+    with Session(
+        task, tmp_path / "run", sources=[task.sibling("pubmed")], source_size=400, proposer="uniform"
+    ) as session:
+        session.run(12)
+        once = learning.rescore(session.journal)
+        before = len(asked)
+        assert once and learning.rescore(session.journal) == once and len(asked) == before
+        assert learning.rescore(session.journal, keep_all=True) == once and len(asked) == before + 1
+        (another,) = session.ask(1)
+        session.tell(another, 0.5)
+        assert len(asked) > before + 1, "a measurement is a new fact"
