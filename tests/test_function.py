@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -165,6 +167,25 @@ def test_costs_that_fail_are_within_no_limit(space: SearchSpace) -> None:
         Function(lambda a: 1, costs=lambda a: 1 / 0).open(space, "flowers")  # type: ignore
 
 
+def test_what_takes_long_is_told_before(tmp_path: Path) -> None:
+    described(tmp_path, HUGE)
+
+    lines: list[str] = []
+
+    def costs(architecture: vt.Architecture) -> dict[str, float]:
+        if lines:
+            raise KeyboardInterrupt  # whoever reads this may want to stop
+        time.sleep(0.001)
+        return {"params": 1.0}
+
+    task = vt.Task("test-huge/mine", Function(lambda a: 1, costs=costs))
+    with pytest.raises(KeyboardInterrupt):
+        vt.Session(task, proposer="uniform", where="params < 2M", progress=lines.append)
+    assert re.fullmatch(
+        r"costs      asked of 100,000 architectures first, which takes about \d{3} s", lines[0]
+    )
+
+
 def test_costs_are_asked_where_they_are_needed(tmp_path: Path) -> None:
     space, asked = described(tmp_path, HUGE), list[str]()
     function = Function(lambda a: a.key.count("k7"), costs=lambda a: asked.append(a.key) or {"params": 1})
@@ -227,7 +248,7 @@ def test_costs_must_be_the_same_of_all(space: SearchSpace) -> None:
     bench = costs.open(space, "flowers")
     rows = space.enumerate()
     first, again = bench.costs(rows)["flops"], bench.costs(rows[::-1])["flops"]
-    assert (first == again[::-1]).all() and len(asked) == 1 + len(rows)
+    assert (first == again[::-1]).all() and len(asked) == 3 + len(rows)
     assert bench.costs(rows[:0])["flops"].shape == (0,)
 
 
