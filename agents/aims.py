@@ -232,12 +232,15 @@ def read_aims(task: Task, options: Options, say: Callable[[str], None] | None = 
         InvalidPredicateError: The constraint cannot be read.
         UnknownNameError: A cost that is not known before measuring, or what the space does not have.
     """
+    asked = getattr(task.bench, "inner", task.bench)  # in a crew's bench, the one that tells costs
     if say is not None and (options.where is not None or options.objectives):
-        each = float(getattr(getattr(task.bench, "inner", task.bench), "seconds_each", 0.0))
+        each = float(getattr(asked, "seconds_each", 0.0))
         count = len(all_rows(task.space))
         if each * count > _LONG:
             say(f"costs      asked of {count:,} architectures first, which takes about {each * count:.0f} s")
     feasible = _limited(task) if options.where is None else _feasible(task, options.where)
+    if say is not None and (failures := getattr(asked, "failures", "")):
+        say(f"costs      {failures}; these are within no limit")
     if not options.objectives:
         return Aims(feasible)
     names = tuple(dict.fromkeys(name.strip() for name in options.objectives))

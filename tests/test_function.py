@@ -160,8 +160,14 @@ def test_costs_that_fail_are_within_no_limit(space: SearchSpace) -> None:
         return {"params": 1.0}
 
     task = vt.Task("test-chain/flowers", Function(lambda a: a.key.count("mb5x5"), costs=costs))
-    with vt.Session(task, proposer="uniform", reasoner="none", where="params < 2M") as session:
+    lines: list[str] = []
+    with vt.Session(
+        task, proposer="uniform", reasoner="none", where="params < 2M", progress=lines.append
+    ) as session:
         session.run(15)
+        assert re.match(
+            r"costs      failed on \d+ architectures, the last: ValueError: cannot be built", lines[0]
+        )
         assert all(m.params == 1.0 and ",skip," not in m.key[:12] for m in session.curve())
     with pytest.raises(UserError, match=r"failed on each of 20 architectures: ZeroDivisionError"):
         Function(lambda a: 1, costs=lambda a: 1 / 0).open(space, "flowers")  # type: ignore

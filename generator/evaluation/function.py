@@ -133,10 +133,15 @@ class FunctionBench:
         self._given = _parameters(self._measure)
         self._costs: Costs | None = None if given.costs is None else _found(given.costs)
         self._known: dict[int, tuple[float, ...]] = {}
-        self._failed = ""
+        self._failed, self._failures = "", 0
         self.seconds_each = 0.0
         self._names = () if self._costs is None else self._first_names()
         self.devices = tuple(name[8:-1] for name in self._names if name.startswith("latency["))
+
+    @property
+    def failures(self) -> str:
+        """How often the costs function failed so far, and how the last time; "" if never."""
+        return f"failed on {self._failures:,} architectures, the last: {self._failed}" * bool(self._failures)
 
     @property
     def knows_dataset(self) -> bool:
@@ -191,7 +196,7 @@ class FunctionBench:
         try:
             found: Any = self._costs(self.space.architectures(row)[0])
         except Exception as error:  # of one that cannot be built, say
-            self._failed = _told_of(error)
+            self._failed, self._failures = _told_of(error), self._failures + 1
             return None
         if not isinstance(found, Mapping):
             raise UserError(
