@@ -60,7 +60,7 @@ class Engine:
             from vitruvius.generator.library import load_or_train, model_folder
 
             if not model_folder(self.space, 0).exists():
-                long = "a minute or two" if self.space.size is not None else "tens of minutes on a CPU"
+                long = "a minute or two" if self.space.size is not None else "some minutes on a CPU"
                 self._say(
                     f"{self.space.name} has none yet: it is trained now, once, which takes {long}; a search "
                     "with --proposer uniform needs none"

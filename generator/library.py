@@ -27,6 +27,7 @@ from vitruvius.generator.vocabulary import Vocabulary
 
 _VERSION = 3  # raised when training changes in a way that the settings do not show
 _HELD_OUT = 0.9  # share of ids that the codec sees whose figures are held out
+_FREE_SAMPLE, _FREE_BATCH = 50_000, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,21 @@ class CodeModel:
     card: dict[str, Any]
 
 
+def settings_for(
+    space: SearchSpace, codec: CodecSettings | None = None, language: LanguageModelSettings | None = None
+) -> tuple[CodecSettings, LanguageModelSettings]:
+    """How the models of a space are trained: as given, else by the defaults.
+
+    Where any choices make an architecture and there are too many to list, a language model has only to
+    learn that every choice is as likely as the others: a twentieth of the lessons brings it within 0.02
+    nats of that.
+    """
+    if space.size is None and space.count == math.prod(space.cardinalities.tolist()):
+        codec = codec or CodecSettings(sample=_FREE_SAMPLE)
+        language = language or LanguageModelSettings(sample=_FREE_SAMPLE, batch=_FREE_BATCH)
+    return codec or CodecSettings(), language or LanguageModelSettings()
+
+
 def model_folder(
     space: SearchSpace,
     seed: int,
@@ -55,14 +71,15 @@ def model_folder(
     language: LanguageModelSettings | None = None,
 ) -> Path:
     """Where the models of a space lie: the name tells space, seed and settings apart."""
+    codec, language = settings_for(space, codec, language)
     settings = {
         "version": _VERSION,
         "seed": seed,
         "decisions": [[d.name, list(d.choices)] for d in space.decisions],
         "operations": list(space.operations),
         **({} if (form := space.form) is None else {"form": form}),
-        "codec": asdict(codec or CodecSettings()),
-        "language": asdict(language or LanguageModelSettings()),
+        "codec": asdict(codec),
+        "language": asdict(language),
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
     return cache_folder() / "models" / f"{space.name}-{digest}"
@@ -97,6 +114,7 @@ def load_or_train(
         UserError: They are not there, and cannot be kept either.
     """
     space = get_space(space)
+    codec, language = settings_for(space, codec, language)
     target = folder or model_folder(space, seed, codec, language)
     if target.exists():  # read without a lock: the folder of all models may be one that is only read
         with suppress(CheckpointError):
@@ -187,6 +205,7 @@ def with_held_out(
     if "held_out" in model.card:
         return model
     space, say = model.codec.space, progress or _silent
+    settings, _ = settings_for(space, settings)
     with _alone(_lock(model.folder), space, say):
         model = open_model(model.folder, space)
         if "held_out" in model.card:  # by another process meanwhile
@@ -204,8 +223,8 @@ def _train(
     folder: Path,
     seed: int,
     say: Any,
-    settings: CodecSettings | None,
-    language: LanguageModelSettings | None,
+    settings: CodecSettings,
+    language: LanguageModelSettings,
 ) -> None:
     """Train what the folder does not hold yet, then write its card."""
     from vitruvius.generator.language_model import train_language_model  # transformers loads for seconds
@@ -234,7 +253,7 @@ def _train(
     say(f"Models of {space.name} are ready after {card['seconds']:.0f} s")
 
 
-def _codec(space: SearchSpace, folder: Path, seed: int, say: Any, settings: CodecSettings | None) -> Codec:
+def _codec(space: SearchSpace, folder: Path, seed: int, say: Any, settings: CodecSettings) -> Codec:
     """The codec; what was finished before is read again."""
     try:
         return Codec.load(folder / "codec", space)

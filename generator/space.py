@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -229,12 +229,15 @@ class SearchSpace(ABC):
         """
         return self.valid(choices)
 
-    def architecture(self, choices: Sequence[int]) -> Architecture:
-        """The architecture with these choice indices.
+    def architecture(self, choices: Sequence[int] | Mapping[str, Any]) -> Architecture:
+        """The architecture with these choices: their indices, or decision -> choice as `named` gives them.
 
         Raises:
-            InvalidArchitectureError: Wrong length, index out of range, or not legal.
+            InvalidArchitectureError: Wrong length, index out of range, unknown or missing names, or not legal.
         """
+        if isinstance(choices, Mapping):
+            reading: Any = importlib.import_module("vitruvius.generator.spaces.reading")
+            choices = cast(Sequence[int], reading.choices_named(self, choices))
         if len(choices) != len(self.decisions):
             raise InvalidArchitectureError(
                 f"{self.name} has {len(self.decisions)} decisions, but {len(choices)} choices were given."

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vitruvius.generator.space import SearchSpace
 from vitruvius.knowledge.evidence import Thresholds, assess
@@ -83,9 +84,9 @@ class SpaceAnswer:
         reading: What the question was read as there.
         tasks: What each task says; empty where nothing was recognised.
         joined: The effect over these tasks (random-effects mean), None where there is none.
-        singles: Where nothing was recognised, each operation by itself with its effect over the tasks, the
-            most helpful (or harmful, if that is asked) first, those hardly tried last; where it is asked how
-            many, each number.
+        singles: Where operations in general are asked about, each by itself with its effect over the tasks,
+            the most helpful (or harmful, if that is asked) first, those hardly tried last; where several are
+            named to choose from, each of these, and where it is asked how many, each number.
     """
 
     space: SearchSpace
@@ -183,11 +184,14 @@ def _on_space(question: str, space: SearchSpace, places: Sequence[Measured], tas
     }
     depths = np.concatenate([population.depth for population in populations.values()])
     tasks = [place.task for place in places]
-    reading = read(question, space, costs=costs, tasks=tasks, deep=_middle(depths))
+    middles = _middles([place.observations.costs for place in places])
+    reading = read(question, space, costs=costs, tasks=tasks, deep=_middle(depths), middles=middles)
     wanted = {task} if task is not None else reading.tasks
     asked = [place for place in places if not wanted or place.task in wanted]
     if reading.claim is None:
-        return SpaceAnswer(space, reading, singles=() if reading.foreign else _singles(reading, asked))
+        lost = reading.foreign or reading.unsure or (reading.unknown and not reading.general)
+        told = bool(reading.steps) or not lost
+        return SpaceAnswer(space, reading, singles=_singles(reading, asked) if told else ())
     able = [place for place in asked if _fits(reading, place)]
     share = _share(reading, space)
     ((effects, joined),) = _effects([reading.claim], reading, able)
@@ -199,6 +203,15 @@ def _middle(depths: np.ndarray[Any, np.dtype[np.int8]]) -> int:
     """The depth that divides architectures most evenly into those that reach it and those that do not."""
     steps = range(1, max(int(depths.max(initial=1)), 1) + 1)
     return min(steps, key=lambda step: abs(float((depths >= step).mean()) - 0.5)) if len(depths) else 3
+
+
+def _middles(costs: Sequence[Mapping[str, NDArray[np.float64]]]) -> dict[str, float]:
+    """The middle of what each cost was measured to be."""
+    found = {
+        name: np.concatenate([each[name] for each in costs if name in each])
+        for name in {name for each in costs for name in each}
+    }
+    return {name: float(np.nanmedian(all_)) for name, all_ in found.items() if np.isfinite(all_).any()}
 
 
 def _fits(reading: Reading, place: Measured) -> bool:
@@ -246,7 +259,7 @@ def _singles(reading: Reading, places: Sequence[Measured]) -> tuple[tuple[Predic
     claims = reading.steps or [Count(operations=(name,), comparison=">=", value=1) for name in operations]
     told = zip(claims, _effects(claims, reading, places), strict=True)
     known = [(claim, joined) for claim, (_, joined) in told if joined is not None]
-    if reading.steps:
+    if reading.steps and reading.numbered:
         return tuple(known)
     return tuple(sorted(known, key=lambda pair: (_few(pair[1]), -reading.direction * pair[1].estimate)))
 

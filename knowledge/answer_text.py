@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from vitruvius.knowledge.answer import Answer, SpaceAnswer, TaskAnswer, verdict
-from vitruvius.knowledge.principle import Effect
-from vitruvius.knowledge.records import principle_to_json
-from vitruvius.knowledge.vocabulary import vocabulary
+from vitruvius.knowledge.principle import Effect, Principle
+from vitruvius.knowledge.vocabulary import ABOUT_COSTS, singular, vocabulary
 
 DRAWN = 2
 """Counter-examples that are drawn."""
 
 
-ABOUT_COSTS = frozenset({
-    "cost", "expensive", "cheap", "dear", "latency", "slow", "slower", "fast", "faster", "speed", "parameter",
-    "params", "flops", "memory", "energy",
-})  # fmt: skip
-"""Words of a question about what an architecture costs, as `Question.unknown` has them."""
+_PRINCIPLE = re.compile(r"p[0-9a-f]{10}")
 
 
 def answer_lines(answer: Answer, drawn: int = DRAWN) -> Iterator[str]:
@@ -32,8 +28,7 @@ def answer_lines(answer: Answer, drawn: int = DRAWN) -> Iterator[str]:
     """
     if answer.unknown:  # first, so that nobody takes what follows for an answer to all that was asked
         yield f"not recognised: {', '.join(_hinted(word, answer) for word in answer.unknown)}"
-        if any(word in ABOUT_COSTS for word in answer.unknown):
-            yield "what architectures cost is known, not learned: `vitruvius principles costs` tells it"
+    yield from _elsewhere(answer)
     for each in answer.spaces:
         yield from space_lines(each, len(answer.spaces) > 1)
         yield from _counter_examples(each, drawn)
@@ -49,6 +44,18 @@ def answer_lines(answer: Answer, drawn: int = DRAWN) -> Iterator[str]:
         yield f"[{principle.id}]  {principle.status.value:<10}  {principle.told}  {told}"
 
 
+def _elsewhere(answer: Answer) -> Iterator[str]:
+    """What else would tell what was asked about."""
+    words = [*answer.unknown, *(word for each in answer.spaces for word in each.reading.unsure)]
+    if any(singular(word) in ABOUT_COSTS for word in words):
+        yield "what architectures cost is known, not learned: `vitruvius principles costs` tells it"
+    if any(" " in word for word in words):
+        yield "which architectures are best: `vitruvius show` tells it"
+    for word in words:
+        if _PRINCIPLE.fullmatch(word):
+            yield f"{word} is the id of a principle: `vitruvius principles show {word}`"
+
+
 def space_lines(each: SpaceAnswer, several: bool = False) -> Iterator[str]:
     """What was understood and measured on one space, without drawings; with its name if there are several."""
     reading, space = each.reading, each.space.name
@@ -56,15 +63,14 @@ def space_lines(each: SpaceAnswer, several: bool = False) -> Iterator[str]:
     if reading.foreign:
         yield f"{space} has no operation called {', '.join(reading.foreign)}: nothing to be told there."
         return
+    if reading.unsure:
+        told = ", ".join(repr(word) for word in reading.unsure)
+        some = [*each.space.operations, *each.space.operations][:2]
+        yield f"not answered{where}: {told} may make another question of it, and was not understood."
+        yield f"  Ask in other words, or exactly, for example: {some[0]} >= 2 where {some[1]} == 0"
+        return
     if reading.claim is None:
-        condition = "" if reading.where is None else f", where {reading.where.text()}"
-        if reading.steps:
-            yield f"understood{where} as: how many are best? Each number by itself{condition}:"
-        else:
-            yield f"no operation or shape was recognised{where}; each operation by itself{condition}:"
-        width = max((len(claim.text()) for claim, _ in each.singles), default=0)
-        for claim, effect in each.singles:
-            yield f"  {claim.text():<{width}}  {effect_text(effect)}  [measured]"
+        yield from _each_by_itself(each, where)
         return
     asked = "does it help?" if reading.direction > 0 else "does it hurt?"
     yield f"understood{where} as: {reading.text()}: {asked}"
@@ -82,6 +88,30 @@ def space_lines(each: SpaceAnswer, several: bool = False) -> Iterator[str]:
     share = next(task.share for task in each.tasks)
     if not math.isnan(share):
         yield f"  in the whole space {share:.0%} have it"
+
+
+def _each_by_itself(each: SpaceAnswer, where: str) -> Iterator[str]:
+    """Operations or numbers, one on a line, and what can be said of them together."""
+    reading = each.reading
+    condition = "" if reading.where is None else f", where {reading.where.text()}"
+    if not each.singles:
+        known = ", ".join(each.space.operations)
+        yield f"nothing that can be asked about was recognised{where}: name {known}, a depth or a size"
+        return
+    helps = "help" if reading.direction > 0 else "hurt"
+    if reading.steps and reading.numbered:
+        yield f"understood{where} as: how many are best? Each number by itself{condition}:"
+    elif reading.steps:
+        yield f"understood{where} as: which of these {helps}? Each by itself{condition}:"
+    else:
+        yield f"understood{where} as: which operations {helps}? Each by itself{condition}:"
+    sure = [one for one in each.singles if verdict(one[1], reading.direction).startswith("yes")]
+    if not (reading.steps and reading.numbered):
+        names = ", ".join(claim.text() for claim, _ in sure)
+        yield names if sure else "cannot be told yet: none of the intervals lies on that side of zero"
+    width = max(len(claim.text()) for claim, _ in each.singles)
+    for claim, effect in each.singles:
+        yield f"  {claim.text():<{width}}  {effect_text(effect)}  [measured]"
 
 
 def _counter_examples(each: SpaceAnswer, drawn: int) -> Iterator[str]:
@@ -120,9 +150,9 @@ def _hinted(word: str, answer: Answer) -> str:
     """A word with the nearest one that would have been recognised."""
     known = {part for each in answer.spaces for words in vocabulary(each.space) for part in words}
     known |= {"connection", "parameter", "depth"}
-    if word in known:  # but of no use where it stood
+    if singular(word) in known:  # but of no use where it stood
         return word
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.75 if len(word) > 4 else 0.6)
     return f"{word} (did you mean {near[0]}?)" if near else word
 
 
@@ -132,10 +162,25 @@ def plain_answer(answer: Answer) -> dict[str, Any]:
         "question": answer.question,
         "spaces": [_plain_space(each) for each in answer.spaces],
         "nearest": [
-            {"similarity": match.similarity, **principle_to_json(match.principle)} for match in answer.nearest
+            {"similarity": match.similarity, **_plain_principle(match.principle)} for match in answer.nearest
         ],
         "unknown": list(answer.unknown),
         "notes": list(answer.notes),
+    }
+
+
+def _plain_principle(principle: Principle) -> dict[str, Any]:
+    """A principle without the architectures behind it: `principles show ID --json` has those."""
+    evidence = principle.evidence
+    return {
+        "id": principle.id,
+        "status": principle.status.value,
+        "sentence": principle.told,
+        "predicate": principle.proposal.predicate,
+        "space": principle.proposal.space,
+        "task": principle.proposal.task,
+        "effect": _plain_effect(evidence.joined),
+        "support": evidence.n_for,
     }
 
 
@@ -149,6 +194,7 @@ def _plain_space(each: SpaceAnswer) -> dict[str, Any]:
         "understood": reading.text(),
         "direction": reading.direction,
         "foreign": list(reading.foreign),
+        "unsure": list(reading.unsure),
         "verdict": verdict(each.joined, reading.direction) if each.tasks else None,
         "effect": _plain_effect(each.joined),
         "singles": [

@@ -22,7 +22,7 @@ Where = dict[str, Any]
 
 _WIDE = 8
 """How many times as many as were asked for are looked at before Chroma is asked to filter."""
-_FURTHEST = 500
+_FURTHEST = 1000
 """Most that are looked at for that."""
 _UPSERT = 2000  # Chroma takes at most about 5,000 at a time
 _PROBED = 8  # entries looked at when an index is opened
@@ -71,6 +71,7 @@ class Index:
         self._name = name
         self._temporary = temporary
         self._collection: Any = None
+        self._metadata: dict[str, Mapping[str, Any]] = {}  # of entries met so far: Chroma reads it slowly
 
     def card(self) -> Card | None:
         """What the index says of itself; None if there is none.
@@ -111,6 +112,7 @@ class Index:
 
         with suppress(NotFoundError):
             self._client.delete_collection(self._name)
+        self._metadata.clear()
         self._collection = self._client.create_collection(
             self._name,
             embedding_function=None,
@@ -144,6 +146,7 @@ class Index:
                     documents=texts,
                     metadatas=[entries[id][1] for id in new],
                 )
+            self._metadata.update({id: entries[id][1] for id in ids})
 
     def sign(self, card: Card) -> None:
         """Say up to which revision the index is complete; after `put`, so that a crash between repeats it."""
@@ -177,16 +180,21 @@ class Index:
         """
         look, near = min(limit * _WIDE, count), list[tuple[str, float]]()
         for _ in range(2):
-            found = self._collection.query(
-                query_embeddings=vectors, n_results=look, include=["distances", "metadatas"]
-            )
-            entries = zip(found["ids"][0], found["distances"][0], found["metadatas"][0], strict=True)
-            near = [(id, 1.0 - far) for id, far, metadata in entries if passes(where, metadata)]
+            found = self._collection.query(query_embeddings=vectors, n_results=look, include=["distances"])
+            self._meet(found["ids"][0])
+            entries = zip(found["ids"][0], found["distances"][0], strict=True)
+            near = [(id, 1.0 - far) for id, far in entries if passes(where, self._metadata.get(id, {}))]
             further = look * 2 * limit // max(len(near), 1)
-            if len(near) >= limit or look == count or further > _FURTHEST:
+            if len(near) >= limit or look == count:
                 break
-            look = min(further, count)
+            look = min(max(look, min(further, _FURTHEST)), count)
         return near
+
+    def _meet(self, ids: list[str]) -> None:
+        """Read the metadata of entries that were not met before; `put` renews what changes."""
+        if missing := [id for id in ids if id not in self._metadata]:
+            found = self._collection.get(ids=missing, include=["metadatas"])
+            self._metadata.update(zip(found["ids"], found["metadatas"], strict=True))
 
     def _complete(
         self, near: list[tuple[str, float]], vectors: Vectors, where: Where | None

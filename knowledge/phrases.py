@@ -79,13 +79,13 @@ class Walker:
     def quantity(self) -> tuple[Comparison, int]:
         """How many, as comparison and number; at least one where nothing is said."""
         start = self.at
-        if self._denied():
+        compared = self.longest(SAID)  # first: "no more than 2" denies nothing
+        if compared is None and self._denied():
             self.skip("of")
             self.skip("a", "an", "any", "the")
             return "==", 0
         if self.skip("several", "multiple"):
             return ">=", 2
-        compared = self.longest(SAID)
         number = self.number()
         if number is None:
             self.at = start

@@ -10,6 +10,7 @@ from vitruvius.errors import InvalidPredicateError, UnknownNameError, UserError
 from vitruvius.generator.space import SearchSpace
 from vitruvius.knowledge.conditions import MAX_NODES
 from vitruvius.knowledge.predicate import All, AnyOf, AnyPredicate, Choice, Count, Not, Predicate
+from vitruvius.knowledge.vocabulary import SPLITTING
 
 Item = tuple[str, object]
 """A kind ("claim", "bound", "verb", "if", "or", "rival") and what was recognised."""
@@ -23,12 +24,16 @@ class Parts(NamedTuple):
         rival: What it is compared with ("better than ..."); None for all that lack it.
         where: What all that are compared must have; None for no condition.
         direction: +1 for "does it help", -1 for "does it hurt".
+        sides: All that is asked about or compared with, one by one.
+        split: Whether something stands on both sides of each word that compares.
     """
 
     claim: AnyPredicate | None
     rival: AnyPredicate | None
     where: AnyPredicate | None
     direction: int
+    sides: tuple[AnyPredicate, ...]
+    split: bool
 
 
 def sorted_parts(items: Sequence[Item]) -> Parts:
@@ -40,20 +45,23 @@ def sorted_parts(items: Sequence[Item]) -> Parts:
     """
     verbs = [place for place, (kind, _) in enumerate(items) if kind == "verb"]
     claims, rivals, conditions = list[Item](), list[Item](), list[Item]()
-    inside, side, latest = False, claims, claims
+    inside, side, latest, split = False, claims, claims, True
     for place, (kind, value) in enumerate(items):
         if kind == "if":
             said = any(known == "claim" for known, _ in claims)
             inside = inside or (said and (place > verbs[0] if verbs else value in ("where", "when", "if")))
         elif kind == "rival":
             side = latest = rivals if claims and not inside else side
+            split = split and (value not in SPLITTING or bool(claims))
         elif kind != "verb":
             if kind != "or":
                 latest = conditions if inside or kind == "bound" else side
             latest.append((kind, value))
+    split = split and (bool(rivals) or not any(k == "rival" and v in SPLITTING for k, v in items))
     direction = next((int(cast("int", value)) for kind, value in items if kind == "verb"), 1)
     claim, rival = told_apart(joined(claims), joined(rivals))
-    return Parts(claim, rival, joined(conditions), direction)
+    sides = tuple(cast("AnyPredicate", value) for kind, value in (*claims, *rivals) if kind != "or")
+    return Parts(claim, rival, joined(conditions), direction, sides, split)
 
 
 def joined(items: Sequence[Item]) -> AnyPredicate | None:

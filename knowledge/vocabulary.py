@@ -73,9 +73,9 @@ UNITS: Mapping[str, tuple[str | None, float]] = MappingProxyType(
 
 COMPARISONS: Mapping[str, str] = MappingProxyType(
     {
-        ">=": "at least, no less than, no fewer than, >=",
+        ">=": "at least, no less than, no fewer than, not less than, not fewer than, >=",
         ">": "more than, greater than, larger than, over, above, >",
-        "<=": "at most, up to, no more than, <=",
+        "<=": "at most, up to, no more than, not more than, <=",
         "<": "less than, fewer than, smaller than, under, below, <",
         "==": "exactly, precisely, only, ==, =",
     }
@@ -86,6 +86,9 @@ NUMBERS: Mapping[str, int] = MappingProxyType(
     {"no": 0, "zero": 0, "one": 1, "a": 1, "an": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 )
 """Small numbers in words."""
+
+ORDINALS: Mapping[str, int] = MappingProxyType({"second": 2, "third": 3, "fourth": 4, "fifth": 5})
+"""Which one more is asked about: "a second skip"."""
 
 
 def _set(text: str) -> frozenset[str]:
@@ -102,17 +105,40 @@ RIVAL = _set("than versu vs instead rather over against compared")
 """Words before what something is compared with; singular, as `tokens` gives them."""
 CHOOSING = _set("which should prefer choose better worse")
 """Words that make "A or B" a choice between the two."""
-DENYING = _set("no without avoid avoiding remove removing drop dropping lack lacking omit omitting")
+SPLITTING = _set("than versu vs instead rather")
+"""Those of them that say nothing unless something follows."""
+COMPARING = _set("compare comparing comparison difference differ versu vs")
+"""Words that set side by side what is named."""
+SWAPPING = _set("replace replacing replaced swap swapping swapped substitute substituting")
+"""Words that put what is named second in the place of the first."""
+MANY = _set("more many high higher large larger big bigger huge")
+FEW = _set("fewer few less low lower small smaller tiny compact little")
+"""Words for much and little of a cost."""
+SIZES = _set("large larger big bigger huge small smaller tiny compact")
+"""Those of them that speak of the whole architecture where they stand alone."""
+DENYING = _set(
+    "no without avoid avoiding remove removing drop dropping lack lacking omit omitting neither nor"
+)
 """Words that deny what follows."""
 HAVING = _set("have having use using contain containing with any")
 """Words that make "not" deny what follows."""
+TURNING = _set(
+    "not xor only alone never unless except but first last second third fourth fifth position followed feed "
+    "feeding before after increasing decreasing reducing"
+)
+"""Words that may turn a question round, or make another of it, where no phrase took them up."""
+ABOUT_COSTS = _set(
+    "cost expensive cheap dear latency slow slower fast faster speed parameter params flops memory energy"
+)
+"""Words on what an architecture costs."""
 SILENT = _set(
     "do does did is are wa were be been being the of to it there this these those which what how why can "
     "could should would will i you we my our your me us whether really usually generally general also then "
     "than architecture network net model cell operation op layer connection node use used using have ha "
     "score accuracy performance result effect impact influence about tell number count by from as on at and "
-    "or only a an any some more most much many so far know known neural one data dataset set "
-    "task benchmark overall everywhere matter"
+    "or a an any some more most much many so far know known neural one data dataset set "
+    "task benchmark overall everywhere matter average both either directly present being adding add "
+    "good as every between together idea"
 )
 """Words that say nothing about an architecture."""
 

@@ -80,6 +80,79 @@ def test_reading(question: str, understood: str, direction: int) -> None:
     assert found.unknown == ()
 
 
+@pytest.mark.parametrize(
+    ("question", "understood", "direction"),
+    [
+        ("does it help with no more than 2 skips?", "skip <= 2", 1),
+        ("not more than two layers deep", "depth <= 2", 1),
+        ("no fewer than 2 skips", "skip >= 2", 1),
+        ("skip but not pooling", "skip >= 1 and avgpool3x3 == 0", 1),
+        ("does neither skip nor pooling hurt?", "skip == 0 and avgpool3x3 == 0", -1),
+        ("does skip not followed by pooling help?", "not (skip feeds avgpool3x3)", 1),
+        ("does skip help except when pooling is present?", "skip >= 1, where not (avgpool3x3 >= 1)", 1),
+        ("does skip help unless depth is 2?", "skip >= 1, where not (depth == 2)", 1),
+        ("is skip good if depth is 2?", "skip >= 1, where depth == 2", 1),
+        ("best of skip and pooling?", "skip >= 1 rather than avgpool3x3 >= 1", 1),
+        ("is skip as good as pooling?", "skip >= 1 rather than avgpool3x3 >= 1", 1),
+        ("compare skip and pooling", "skip >= 1 rather than avgpool3x3 >= 1", 1),
+        ("effect of replacing skip by pooling", "avgpool3x3 >= 1 rather than skip >= 1", 1),
+        ("one skip or two skips?", "skip == 1 rather than skip >= 2", 1),
+        ("pooling directly before a skip", "avgpool3x3 feeds skip", 1),
+        ("does adding a second skip help", "skip >= 2, where skip >= 1", 1),
+        ("are architectures with more parameters better?", "params >= 1.5M", 1),
+        ("do smaller models score lower", "params < 1.5M", -1),
+        ("does skip help in small networks?", "skip >= 1, where params < 1.5M", 1),
+        ("do high latency cells help", "latency[raspi4] >= 5ms", 1),
+        ("is a deep network better than a shallow one?", "depth >= 3 rather than depth < 3", 1),
+    ],
+)
+def test_denials_choices_and_sizes(question: str, understood: str, direction: int) -> None:
+    middles = {"params": 1.5, "latency[raspi4]": 5.0}
+    found = read(question, get_space("nasbench201"), costs=COSTS, tasks=TASKS, middles=middles)
+    assert (found.text(), found.direction, found.unknown, found.unsure) == (understood, direction, (), ())
+
+
+@pytest.mark.parametrize(
+    ("question", "word"),
+    [
+        ("skip xor pooling", "xor"),
+        ("either skip or pooling but not both", "not"),
+        ("does skip not help", "not"),
+        ("skip without being followed by pooling", "followed"),
+        ("only skip", "only"),
+        ("more skip than pooling", "than"),
+        ("is skip better than usual", "than"),
+        ("skip >= -1", "-1"),
+        ("is skip first better?", "first"),
+        ("skip in position 3", "position"),
+        ("does skip help on svhn?", "svhn"),
+        ("does skip reduce latency?", "latency"),
+        ("is 0.5M parameters enough?", "parameters"),
+        ("what is the best architecture under 0.5M parameters?", "best architecture"),
+        ("is a wide network better than a deep one?", "than"),
+    ],
+)
+def test_a_word_that_may_turn_the_question_round_leaves_it_unanswered(question: str, word: str) -> None:
+    found = asked(question)
+    assert word in found.unsure
+    assert (found.claim, found.where, found.rival, found.steps) == (None, None, None, ())
+
+
+def test_of_three_or_more_each_is_looked_at_by_itself() -> None:
+    for question in ("which is better, skip, pooling or conv1x1?", "skip vs pooling vs conv1x1"):
+        found = asked(question)
+        assert [step.text() for step in found.steps] == ["skip >= 1", "avgpool3x3 >= 1", "conv1x1 >= 1"]
+        assert (found.claim, found.numbered) == (None, False)
+    more = asked("does more skip help?")
+    assert more.steps[3].text() == "skip == 3" and more.numbered
+
+
+def test_two_tasks_are_not_compared() -> None:
+    found = asked("does skip help more on cifar10 than on cifar100?")
+    assert found.text() == "skip >= 1" and len(found.tasks) == 2
+    assert "not tested" in found.notes[0]
+
+
 def test_tasks_are_named_by_their_data_set_or_its_beginning() -> None:
     assert asked("skips on CIFAR100").tasks == {"nasbench201/cifar100"}
     assert asked("skips on ImageNet16?").tasks == {"nasbench201/ImageNet16-120"}
@@ -236,6 +309,17 @@ PIECES = st.one_of(
             "which",
             "not",
             "except",
+            "unless",
+            "but",
+            "neither",
+            "nor",
+            "second",
+            "more",
+            "small",
+            "compare",
+            "replacing",
+            "vs",
+            "by",
             "layers",
             "(",
             ")",
@@ -252,10 +336,10 @@ PIECES = st.one_of(
 @given(st.lists(PIECES, max_size=12), st.sampled_from(["nasbench201", "nasbench-graph", "darts"]))
 def test_whatever_is_asked_gives_predicates_that_can_be_evaluated(pieces: list[str], name: str) -> None:
     space = get_space(name)
-    found = read(" ".join(pieces), space, costs=COSTS, tasks=TASKS)
+    found = read(" ".join(pieces), space, costs=COSTS, tasks=TASKS, middles={"params": 1.0})
     costs = {cost: np.ones(20) for cost in COSTS}
     population = Population(space, space.sample(20, np.random.default_rng(0)), costs)
-    for part in (found.claim, found.where, found.rival, found.within):
+    for part in (found.claim, found.where, found.rival, found.within, *found.steps):
         if part is not None:
             assert part.check(space, COSTS).holds(population).shape == (20,)
             assert Predicate.parse(part.text()) == part

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,20 @@ def test_text_round_trip(space: SearchSpace) -> None:
         architecture = space.architecture(row)
         assert architecture.key == key and space.parse(key) == architecture
         assert space.parse(f"  {key} ").id == architecture.id
+
+
+def test_names_round_trip(space: SearchSpace) -> None:
+    for row in some_rows(space, 30, 4).tolist():
+        architecture = space.architecture(row)
+        named = architecture.named()
+        assert space.architecture(dict(reversed(named.items()))) == architecture
+    last = list(named)[-1]
+    with pytest.raises(InvalidArchitectureError, match=f"No choice for {re.escape(last)}: "):
+        space.architecture({name: choice for name, choice in named.items() if name != last})
+    with pytest.raises(InvalidArchitectureError, match=f"Unknown choice of {re.escape(last)} 'convv'"):
+        space.architecture({**named, last: "convv"})
+    with pytest.raises(InvalidArchitectureError, match=f"Unknown decision of {space.name} 'nowhere'"):
+        space.architecture({**named, "nowhere": "conv3x3"})
 
 
 def test_graphs_are_graphs(space: SearchSpace) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from vitruvius.errors import InvalidArchitectureError, unknown_name
 from vitruvius.generator.space import SearchSpace
@@ -24,6 +25,35 @@ def foreign(space: SearchSpace, text: str, shape: str) -> InvalidArchitectureErr
     return InvalidArchitectureError(
         f"{shortened(text)!r} is no architecture of {space.name}: its text looks like {shape}."
     )
+
+
+def choices_named(space: SearchSpace, named: Mapping[str, Any]) -> list[int]:
+    """Choice indices of an architecture given by names, D integers.
+
+    Args:
+        space: The space.
+        named: Decision -> choice, the choice by its name or an alias, or as a number that it spells.
+
+    Raises:
+        InvalidArchitectureError: A decision that is missing or unknown, or a choice that it does not have.
+    """
+    names = [decision.name for decision in space.decisions]
+    if foreign := [str(name) for name in named if name not in names]:
+        raise InvalidArchitectureError(str(unknown_name(f"decision of {space.name}", foreign[0], names)))
+    if missing := [name for name in names if name not in named]:
+        raise InvalidArchitectureError(
+            f"No choice for {', '.join(missing)}: an architecture of {space.name} needs one for each of "
+            f"{', '.join(names)}."
+        )
+    found: list[int] = []
+    for decision in space.decisions:
+        word = str(named[decision.name])
+        word = word if word in decision.choices else space.aliases.get(word, word)
+        if word not in decision.choices:
+            wrong = unknown_name(f"choice of {decision.name}", shortened(word), decision.choices)
+            raise InvalidArchitectureError(str(wrong))
+        found.append(decision.choices.index(word))
+    return found
 
 
 def operation_index(space: SearchSpace, word: str, text: str, official: Iterable[str]) -> int:

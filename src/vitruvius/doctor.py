@@ -97,12 +97,13 @@ def tables() -> Iterator[Check]:
 
     for name in sorted(table_spaces()):
         needed = name == "nasbench-graph"
-        mend = INSTALL if needed else "set VITRUVIUS_TABLES to a folder with the table, or pass --table FILE"
         try:
             found = Table().datasets(get_space(name))
-        except VitruviusError as error:
-            yield Check(f"table {name}", False, needed, str(error), mend)
+        except VitruviusError as error:  # its sentence says what to do after the colon
+            what, _, mend = str(error).partition(": ")
+            yield Check(f"table {name}", False, needed, what, INSTALL if needed else mend)
         else:
+            mend = INSTALL if needed else "set VITRUVIUS_TABLES to a folder with a whole table"
             yield Check(
                 f"table {name}", bool(found), needed, ", ".join(found) or "none", "" if found else mend
             )
