@@ -183,7 +183,7 @@ class Aims:
             there = Feasible(source, here.predicate)
             if here.predicate.fits(source.space, one) and there.everywhere.sum() >= least:
                 return there
-        return _limited(source)
+        return limited(source)
 
     def facts(self) -> dict[str, Any]:
         """As plain data, for the ledger; empty where nothing is asked for."""
@@ -238,7 +238,7 @@ def read_aims(task: Task, options: Options, say: Callable[[str], None] | None = 
         count = len(all_rows(task.space))
         if each * count > _LONG:
             say(f"costs      asked of {count:,} architectures first, which takes about {each * count:.0f} s")
-    feasible = _limited(task) if options.where is None else _feasible(task, options.where)
+    feasible = limited(task) if options.where is None else _feasible(task, options.where)
     if say is not None and (failures := getattr(asked, "failures", "")):
         say(f"costs      {failures}; these are within no limit")
     if not options.objectives:
@@ -280,8 +280,8 @@ def _feasible(task: Task, where: str) -> Feasible:
     return feasible
 
 
-def _limited(task: Task) -> Feasible | None:
-    """The part of the space that a table has; None where all can be measured."""
+def limited(task: Task) -> Feasible | None:
+    """The part of a task's space that its table has; None where all can be measured."""
     everything = Feasible(task)
     return everything if task.evaluator.tabular and everything.partial else None
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vitruvius.agents.aims import Feasible
+from vitruvius.agents.aims import Feasible, limited
 from vitruvius.errors import BudgetError
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.space import Architecture, Choices
@@ -67,9 +67,9 @@ class Purse:
     """
 
     def __init__(self, task: Task, evaluations: int, feasible: Feasible | None = None) -> None:
-        """A purse with so many evaluations; what is not feasible is never bought."""
+        """A purse with so many evaluations; what is not feasible, or not in the table, is never bought."""
         self.task = task
-        self.feasible = feasible
+        self.feasible = limited(task) if feasible is None else feasible
         self.curve = Curve(task.metric.maximize)
         self._left = evaluations
         self._tries = PATIENCE * evaluations

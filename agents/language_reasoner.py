@@ -47,6 +47,7 @@ class LanguageReasoner:
     Attributes:
         name: The model as given, with "both:" before it where statistics comes first.
         uses_templates: True.
+        templates_folder: Folder whose templates override ours by name; None uses ours.
     """
 
     uses_templates = True
@@ -85,7 +86,7 @@ class LanguageReasoner:
             SettingsError: The endpoint needs a key.
             MissingPartError: A package is missing.
         """
-        self._templates = _found(templates_folder)
+        self._templates, self.templates_folder = _found(templates_folder), templates_folder
         here = isinstance(model, str) and served_here(model)
         self._limits = limits or (SERVED_HERE if here else Limits())
         self._allowance = allowance or Allowance()
@@ -143,7 +144,7 @@ class LanguageReasoner:
     def with_templates(self, folder: Path) -> LanguageReasoner:
         """The same model, started once, asked with other templates; closing either closes both."""
         other = copy.copy(self)
-        other._templates = _found(folder)
+        other._templates, other.templates_folder = _found(folder), folder
         return other
 
     def close(self) -> None:

@@ -101,7 +101,7 @@ def record(journal: Journal, measurement: Measurement, batch: int, share: str, s
     measurement = journal.record(measurement, batch=batch, share=share).measurement
     head = f"[{journal.counted():3d}] {share:7}"
     if not measurement.ok or measurement.score is None:
-        say(f"{head} {measurement.status}: {measurement.reason}")
+        say(f"{head} {measurement.status}: {' '.join(measurement.reason.split())}")
         return measurement
     after = best_measurement(journal)
     mark = "  <- best so far" if after is not None and after is not before else ""
@@ -138,9 +138,16 @@ def check_failures(journal: Journal, evaluations: int) -> None:
     """Stop a search that fails most of the time instead of looping for ever.
 
     Raises:
-        BudgetError: More than twice the budget, and 20, have failed, or the first 20.
+        BudgetError: More than twice the budget, and 20, have failed, or the first 20, or the first 5 because
+            their time was up, which would cost that time 20 times.
     """
     failed = [x for x in journal.learned() if not x.measurement.ok]
+    late = [x for x in failed if x.measurement.status is Status.TIMED_OUT]
+    if not journal.counted() and len(late) == len(failed) >= 5:
+        raise BudgetError(
+            f"The first {len(late)} evaluations were not done in time, so the search stopped. "
+            f"{late[-1].measurement.reason} Give more with `time_limit` (`--set time_limit=SECONDS`)."
+        )
     if len(failed) > (2 * evaluations + 20 if journal.counted() else 19):
         reasons = {x.measurement.reason for x in failed[-5:]}
         raise BudgetError(

@@ -87,6 +87,20 @@ def session_id(folder: Path | None) -> str:
     return f"{folder.resolve().name}-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
 
 
+def template_folder(folder: str | Path | None) -> Path | None:
+    """The user's folder of prompt templates, from whichever folder it is looked at.
+
+    Raises:
+        TemplateError: It is no folder.
+    """
+    if folder is None:
+        return None
+    from vitruvius.prompts.library import names
+
+    names(Path(folder))
+    return Path(folder).absolute()
+
+
 def keep_templates(templates: Path | None, folder: Path) -> None:
     """Copy the prompt templates as used into the run folder, one file for each content: NAME.HASH.md."""
     from vitruvius.prompts.library import find, names

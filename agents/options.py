@@ -33,7 +33,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """All randomness comes from here."""
     reasoner: str = "statistics"
     """"statistics", "openai:MODEL", "vllm:PATH-OR-NAME", "both:MODEL" (as before it), or "none"."""
@@ -108,7 +108,8 @@ class Options(BaseModel):
         folder = served and head in ("", "both:") and model != "smollm2"
         if folder and os.path.isdir(os.path.expanduser(model)):
             return f"{head}{served}{absolute(model)}"
-        return value
+        file, _, name = value.rpartition(":")
+        return f"{absolute(file)}:{name}" if file.endswith(".py") else value
 
     @field_validator("objectives", mode="before")
     @classmethod

@@ -16,10 +16,16 @@ from vitruvius.knowledge.records import IMPORTED
 
 
 def make_plan(
-    journal: Journal, sources: Sequence[Task], options: Options, evaluations: int, aims: Aims = Aims()
+    journal: Journal,
+    sources: Sequence[Task],
+    options: Options,
+    evaluations: int,
+    aims: Aims = Aims(),
+    own: str | None = None,
 ) -> dict[str, Any]:
-    """The plan as plain data; `lines` are for people."""
+    """The plan as plain data; `lines` are for people, `own` the name of a reasoner of the user's."""
     task, counted = journal.task, journal.counted()
+    left = max(evaluations - counted, 0)
     held = round(options.held_share * options.source_size)
     learned_from = [{"task": s.name, "seen": options.source_size - held, "held": held} for s in sources]
     how = "look-ups in a table" if task.evaluator.tabular else "measurements that take their time"
@@ -27,8 +33,10 @@ def make_plan(
     foretold = task.bench.describe() if isinstance(task.bench, BenchWithLatency) else []
     lines = [
         f"task       {task.name}: {task.metric.name} ({direction}), {_size(task)} architectures",
-        f"budget     {evaluations} evaluations, {counted} done, {max(evaluations - counted, 0)} to do: {how}",
+        f"budget     {evaluations:,} evaluations, {counted:,} done, {left:,} to do: {how}",
     ]
+    if task.space.size is not None and evaluations > task.space.size:
+        lines.append(f"           more than there are: it ends when all {task.space.size:,} are known")
     lines += [*foretold, *aims.describe()]
     if sources:
         total = len(sources) * options.source_size
@@ -39,8 +47,10 @@ def make_plan(
     for event in journal.ledger.events(journal.session, IMPORTED):
         taken = len(event.data["principles"])
         many = f"{taken} principle{'s' * (taken != 1)}"
-        lines.append(f"pack       {event.data['name']}: {many} taken over, to be tested here")
-    lines.append(f"reasoner   {_reasoner(options)}")
+        left = "".join(f"; {n} left out: {reason}" for reason, n in event.data["refused"].items() if n)
+        lines.append(f"pack       {event.data['name']}: {many} taken over, to be tested here{left}")
+    told = _reasoner(options) if own is None else f"{own} (an object of your own)"
+    lines.append(f"reasoner   {told}")
     writer = f"VQ-VAE codes, written by a code language model (engine: {options.proposer})"
     lines.append(f"generator  {_WRITERS.get(options.proposer, writer)}")
     return {

@@ -3,6 +3,7 @@
 statistics       contrasts between measured architectures; no model, nothing is paid
 openai:MODEL     a language model behind an endpoint, and all other names of `agents.models`
 both:MODEL       the model sees what statistics found, and adds its principles to those
+FILE.py:NAME     one of the user's own, see `agents.own_reasoner`
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from vitruvius.agents.reasoner import Reasoner
 from vitruvius.agents.spending import Allowance, Limits, Price
 from vitruvius.errors import SettingsError, unknown_name
 
-FORMS = ("statistics", "none", "openai:MODEL", "vllm:PATH-OR-NAME", "both:openai:MODEL")
+FORMS = ("statistics", "none", "openai:MODEL", "vllm:PATH-OR-NAME", "both:openai:MODEL", "FILE.py:NAME")
 BOTH = "both:"
 
 
@@ -31,7 +32,7 @@ def make_reasoner(
 
     Args:
         spec: "statistics"; a language model: "openai:MODEL", "vllm:PATH-OR-NAME", or what LangChain's
-            `init_chat_model` understands; or one with "both:" before it.
+            `init_chat_model` understands; or one with "both:" before it; or FILE.py:NAME.
         templates: Folder whose prompt templates override ours by name.
         say: Takes one line of progress.
         more: Further arguments of `LanguageReasoner`, for a language model.
@@ -40,11 +41,16 @@ def make_reasoner(
         UnknownNameError: No such reasoner.
         TemplateError: A template is broken; raised here, before a model is asked.
         MissingPartError: A package that the model needs is not installed.
+        UserError: A file that holds no reasoner of that name.
     """
     if spec == "statistics":
         from vitruvius.agents.statistics import StatisticsReasoner
 
         return StatisticsReasoner()
+    if spec.rpartition(":")[0].endswith(".py"):
+        from vitruvius.agents.own_reasoner import reasoner_from_file
+
+        return reasoner_from_file(spec)
     both = spec.startswith(BOTH)
     model = spec.removeprefix(BOTH)
     if ":" not in model:

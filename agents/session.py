@@ -15,8 +15,9 @@ from vitruvius.agents.candidates import Batch, Drafter, batch_size, open_share
 from vitruvius.agents.engine import Engine
 from vitruvius.agents.guard import check_sources
 from vitruvius.agents.journal import Journal
-from vitruvius.agents.opening import describe, keep_templates, session_id, start
+from vitruvius.agents.opening import describe, keep_templates, session_id, start, template_folder
 from vitruvius.agents.options import Options, build_options
+from vitruvius.agents.own_reasoner import OwnReasoner, own_reasoner
 from vitruvius.agents.plan import make_plan
 from vitruvius.agents.results import Best, Clock
 from vitruvius.agents.sources import measure_sources
@@ -61,7 +62,7 @@ class Session:
             path: Run folder; None keeps everything in memory.
             sources: Tasks to learn principles from; never the target's own data set.
             options: All settings at once.
-            reasoner: A name as in `agents.reasoners`, "none", or an object with `reflect`.
+            reasoner: A name as in `agents.reasoners`, "none", or an object as in `agents.own_reasoner`.
             ledger: SQLAlchemy URL of the ledger; by default a SQLite file in the run folder.
             templates: Folder with one's own prompt templates.
             progress: Takes one line at a time; None is silent.
@@ -82,8 +83,8 @@ class Session:
         self.sources = tuple(sources)
         # Absolute: whoever changes the current folder stays in this one.
         self.path = Path(path).absolute() if path is not None else None
-        self._templates = Path(templates).absolute() if templates is not None else None
-        self._reasoner: Reasoner | None = None if isinstance(reasoner, str) else reasoner
+        self._templates = template_folder(templates)
+        self._reasoner: Reasoner | None = own_reasoner(reasoner)
         self._store: Store | None = None
         self._restriction: Restriction | None = None
         self._spent: dict[str, float] = {}
@@ -103,7 +104,9 @@ class Session:
         self.id = session_id(self.path if url else None)
         name = self._reasoner.name if self._reasoner is not None else self.options.reasoner
         settings = describe(self.task, self.sources, self.options, name)
-        if self.ledger.session(self.id) is None and self.options.reasoner != "none":
+        if self._reasoner is not None:
+            self._keep_templates(self._reasoner, getattr(self._reasoner, "templates_folder", None))
+        elif self.ledger.session(self.id) is None and self.options.reasoner != "none":
             _ = self.reasoner  # refused now, else a mistyped name would be this folder's for good
         start(self.ledger, self.id, self.task, self.sources, settings, self.path)
         self.journal = Journal(self.ledger, self.id, self.task, self.sources)
@@ -139,9 +142,12 @@ class Session:
             from vitruvius.agents.reasoners import session_reasoner
 
             self._reasoner = session_reasoner(self.options, templates=self._templates, say=self.say)
-            if self._reasoner.uses_templates and self.path is not None:
-                keep_templates(self._templates, self.path / "prompts")
+            self._keep_templates(self._reasoner, self._templates)
         return self._reasoner
+
+    def _keep_templates(self, reasoner: Reasoner, templates: Path | None) -> None:
+        if reasoner.uses_templates and self.path is not None:
+            keep_templates(templates, self.path / "prompts")
 
     @property
     def store(self) -> Store:
@@ -170,7 +176,8 @@ class Session:
         self.options.check_budget(evaluations)
         if self.options.reasoner != "none" and self.options.reflect_every:
             _ = self.reasoner  # a wrong name or a broken template is refused before anything is spent
-        plan = make_plan(self.journal, self.sources, self.options, evaluations, self.aims)
+        own = self._reasoner.name if isinstance(self._reasoner, OwnReasoner) else None
+        plan = make_plan(self.journal, self.sources, self.options, evaluations, self.aims, own)
         for line in plan["lines"]:
             self.say(line)
         self.journal.log("plan", plan)

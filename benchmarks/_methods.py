@@ -16,7 +16,7 @@ from vitruvius.agents.baselines import METHODS as BASELINES
 from vitruvius.agents.baselines import POPULATION, TOURNAMENT, Curve, random_search
 from vitruvius.agents.selection import log_improvement, normal_scores
 from vitruvius.agents.surrogate import GaussianProcess
-from vitruvius.generator.evaluation.task import Task
+from vitruvius.generator.evaluation.task import Task, measurable
 from vitruvius.generator.space import Choices
 
 NAMES = ("vitruvius", *BASELINES, "gp-hamming", *PEERS, "ag-net", *FREE)
@@ -84,9 +84,10 @@ def gp_hamming(task: Task, evaluations: int, seed: int) -> Curve:
     first: dict[str, int] = {}
     for position, identity in enumerate(task.space.ids(everything)):
         first.setdefault(identity, position)
-    places = {identity: place for place, identity in enumerate(first)}
-    members = task.space.architectures(everything[list(first.values())])
-    rows = task.space.rows(task.bench.representative(member) for member in members)
+    members = everything[list(first.values())]
+    members = members[measurable(task.bench, members)]
+    places = {identity: place for place, identity in enumerate(task.space.ids(members))}
+    rows = task.space.rows(task.bench.representative(one) for one in task.space.architectures(members))
     curve = random_search(task, min(INITIAL, evaluations), seed)
     drawn = [places[identity] for identity in curve.ids]
     apart = np.array([_differences(rows, rows[one]) for one in drawn])

@@ -50,7 +50,7 @@ def tpe(task: Task, evaluations: int, seed: int) -> Curve:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     purse, space = Purse(task, evaluations), task.space
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    for _ in range(20 * evaluations):
+    for _ in range((20 if purse.feasible is None else 200) * evaluations):
         if not purse.open:
             break
         trial = study.ask()
@@ -116,6 +116,8 @@ def _in_rounds(task: Task, evaluations: int, seed: int, batch: int, propose: Pro
     while purse.open:
         rows, scores = _measured(task, purse.curve)
         candidates = _new(task.space, propose(rows[np.argsort(-scores, kind="stable")], rng), purse.curve.ids)
+        if purse.feasible is not None:
+            candidates = candidates[purse.feasible.allows(candidates)]
         if len(candidates) == 0:
             purse.score(purse.draw(rng))
             continue

@@ -233,7 +233,7 @@ class SearchSpace(ABC):
         """The architecture with these choices: their indices, or decision -> choice as `named` gives them.
 
         Raises:
-            InvalidArchitectureError: Wrong length, index out of range, unknown or missing names, or not legal.
+            InvalidArchitectureError: Wrong length, index out of range, wrong or missing names, or not legal.
         """
         if isinstance(choices, Mapping):
             reading: Any = importlib.import_module("vitruvius.generator.spaces.reading")

@@ -60,6 +60,10 @@ class Filters:
         self.where(ledger)
         status = None if self.status is None else status_named(str(self.status))
         found = ledger.principles(space=self.space, task=self.task, status=status, template=template)
+        if template is not None and not found:
+            known = {principle.origin.template for principle in ledger.principles()} - {""}
+            if template not in known:
+                raise unknown_name("template", template, known)
         if self.about is not None:
             operation = _operation(self.about, ledger)
             found = [p for p in found if operation in operations_of(p)]

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -178,6 +178,8 @@ class _Parser:
         word = token.text.lower() if token.kind == "word" else ""
         if token.kind == "latency" or word in ("params", "flops"):
             return self._bound()
+        if word == "latency":
+            self._fail(token.start, "a latency needs its device, as in latency[pixel3] < 12ms")
         if word == "depth":
             self.place += 1
             return self._build(Depth, **self._comparison())
@@ -214,6 +216,8 @@ class _Parser:
         latency = token.kind == "latency"
         sign, number = self._sign(), self._number()
         units = _MILLISECONDS if latency else _MILLIONS
+        if not number.unit and self.now.kind == "word" and self.now.text in units:  # "12 ms"
+            number = replace(number, unit=self._take().text)
         if number.unit not in units:
             self._fail(
                 number.start, f"{token.text} needs a unit, one of {', '.join(units)}, as in 12{[*units][1]}"

@@ -89,3 +89,11 @@ def test_smaller_is_better() -> None:
 def test_curve_before_the_first_score() -> None:
     curve = Curve(True, ["a", "b", "c"], ["a", "b", "c"], [None, 1.0, 0.5])
     assert curve.incumbents == [None, 1, 1] and curve.best_so_far == [None, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
+def test_what_the_table_lacks_is_never_bought(method: Any) -> None:
+    task = watched(Task("nasbench-graph/proteins"))  # 2,021 of 26,206 were measured
+    curve = method(task, 12, 0)
+    assert len(curve.ids) == 12 and None not in curve.scores
+    assert task.bench.asked == curve.ids  # type: ignore[attr-defined]

@@ -187,3 +187,11 @@ def test_a_space_described_in_a_file_is_searched(tmp_path: Path) -> None:
     found = record(done)["results"]["nasbench-macro/cifar10"]
     assert found["local"]["20"]["valid_regret"][0] <= found["random"]["20"]["valid_regret"][0]
     assert found["random"]["20"]["valid_regret"][0] > 0
+
+
+@pytest.mark.parametrize("method", ["gp-hamming", "nas-bowl", "tpe"])
+def test_rivals_keep_to_what_a_table_has(method: str) -> None:
+    if method == "tpe":
+        pytest.importorskip("optuna")
+    curve = benchmark_module("_methods").run_method(method, Task("nasbench-graph/proteins"), 14, 0, {})
+    assert len(set(curve.ids)) == 14 and None not in curve.scores

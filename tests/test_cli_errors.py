@@ -41,6 +41,15 @@ def from_another(text: str) -> Exception:
     return error
 
 
+def test_a_value_that_is_empty_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "run", "--run", "", "--evaluations", "6") == 1
+    assert "Nothing stands after --run: give it a value" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "error",
     [

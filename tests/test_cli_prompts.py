@@ -127,6 +127,16 @@ def test_check(mine: Path) -> None:
     assert json.loads(result.output)[0]["line"] == 8
 
 
+def test_a_file_that_cannot_be_read_hides_no_other(mine: Path) -> None:
+    mine.mkdir()
+    (mine / "restrict.md").write_bytes(b"\xff\xfe\x00 no text")
+    (mine / "repair.md").write_text(BROKEN)
+    rows = {row["name"]: row["state"] for row in json.loads(run("list", "--json").output)}
+    assert [name for name, state in rows.items() if state == "broken"] == ["repair", "restrict"]
+    told = json.loads(run("check", "--json").output)
+    assert {Path(one["file"]).name for one in told} == {"restrict.md", "repair.md"}
+
+
 def test_check_folder(tmp_path: Path) -> None:
     folder = tmp_path / "other"
     folder.mkdir()

@@ -269,12 +269,19 @@ def test_the_command_exports_graph_networks(tmp_path: Path):
 @pytest.mark.usefixtures("without_onnx")
 def test_what_a_cluster_trained_is_exported_as_what_was_trained_here(tmp_path: Path):
     run = run_folder(tmp_path, "nasbench201/digits", [MIXED.key], [97.5])
-    given = {"evaluator": "ray", "dataset": "digits", "recipe": "nasbench201-12", "classes": 3}
+    given = {
+        "evaluator": "ray",
+        "dataset": "digits",
+        "recipe": "nasbench201-12",
+        "classes": 3,
+        "split": "0.5,0.5,0",
+    }
     (run / "settings.toml").write_text(dump_settings(load_settings(None, given)))
     code, _, error = invoke(str(run), "--width", "4", "--cells", "1")
     assert code == 0, error
     card = read_card(run / "winner")
     assert (card.dataset, card.data_classes, card.shape.classes) == ("digits", 3, 3)
+    assert card.split == (0.5, 0.5, 0.0)
 
 
 @pytest.mark.usefixtures("without_onnx")

@@ -136,6 +136,24 @@ def test_functions_of_any_kind(space: SearchSpace) -> None:
     assert found.reason.startswith("SystemExit: 3 (test_function.py, line "), found.reason
 
 
+class Callable:
+    def __call__(self, architecture: vt.Architecture) -> float:
+        return 4.0
+
+
+def test_a_class_is_no_function_but_an_instance_may_be(space: SearchSpace) -> None:
+    assert measured(space, Callable()).score == 4.0
+    with pytest.raises(UserError, match="Callable is a class: give a function, or an instance"):
+        measured(space, Callable)
+
+
+def test_a_reason_is_one_line(space: SearchSpace) -> None:
+    def raises(architecture: vt.Architecture) -> float:
+        raise ValueError("first\nsecond   third")
+
+    assert measured(space, raises).reason.startswith("ValueError: first second third (")
+
+
 def max_of(*architectures: vt.Architecture) -> float:
     return 3.0
 
@@ -211,7 +229,7 @@ def test_costs_are_asked_where_they_are_needed(tmp_path: Path) -> None:
         (None, "returned score = None: give a number"),
         ("good", "returned score = 'good': give a number"),
         (True, "returned score = True: give a number"),
-        ({"params": 1}, "a mapping without 'score'"),
+        ({"params": 1, "loss": 2}, "returned params, loss, and no 'score'"),
         ({"score": 1, "parameters": 1}, "Unknown result of the function 'parameters'. Did you mean 'params'"),
         ({"score": 1, "latency": 3}, "returned latency = 3: give device -> milliseconds"),
         ({"score": 1, "latency": {"phone": "fast"}}, r"returned latency[phone] = 'fast': give a number"),

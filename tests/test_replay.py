@@ -244,6 +244,8 @@ def test_what_cannot_be_compared(run: Path) -> None:
     assert isinstance(mixed, UserError) and "two of one kind" in str(mixed)
     without = compare("principles", "principles", "--on", str(run), "--reasoner", "statistics").exception
     assert isinstance(without, UserError) and "asks no template" in str(without)
+    nothing = compare("statistics", "none", "--on", str(run)).exception
+    assert isinstance(nothing, UserError) and "none proposes nothing" in str(nothing)
 
 
 def test_show_and_check_with_a_run(run: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -260,6 +261,16 @@ def terminal_page(summary: Summary) -> str:
     out = io.StringIO()
     print_summary(summary, Console(file=out, width=100))
     return out.getvalue()
+
+
+def test_what_the_winner_takes_on_a_device_is_shown(run: Path) -> None:
+    summary = summarise(run)
+    best = summary.best
+    assert best is not None and list(best.latency) == ["benchmark"]  # what the table has
+    told = f"{best.latency['benchmark']:.3g} ms on benchmark"
+    assert told in terminal_page(summary) and told in render(summary)
+    many = replace(best, latency={str(n): 1.0 for n in range(4)})
+    assert " ms on " not in terminal_page(replace(summary, winners=(many,)))
 
 
 def test_folder_without_a_ledger_is_told(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import tarfile
 from collections.abc import Callable
@@ -21,10 +22,10 @@ from vitruvius.generator.evaluation.images import SPLIT, load_images
 from vitruvius.generator.evaluation.recipe import Recipe
 from vitruvius.generator.evaluation.revealed import reveal_images
 from vitruvius.generator.evaluation.sources import Parts
-from vitruvius.generator.export import Card, Retraining, Rival, Trained, read_card
+from vitruvius.generator.export import Card, Retraining, Rival, Trained, read_card, retraining
 from vitruvius.generator.export.finished import PART, Finished, Score
 from vitruvius.generator.export.onnx_file import PACKAGES
-from vitruvius.generator.export.retraining import TEST, retrain
+from vitruvius.generator.export.retraining import TEST, VALIDATION, retrain
 from vitruvius.generator.networks import build_network
 from vitruvius.generator.networks.costs import Shape
 from vitruvius.generator.space import get_space
@@ -155,6 +156,51 @@ def test_a_test_part_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 # ---- what is written ------------------------------------------------------------------------------
+
+
+def test_the_split_of_the_search_is_that_of_the_final_judgement(tmp_path: Path):
+    """Otherwise a winner would be judged on images that it was chosen by."""
+    split = (0.5, 0.3, 0.2)
+    (tmp_path / "own_shades.py").write_text(
+        "import numpy as np\ndata = [(np.full((8, 8), i, 'uint8'), i % 3) for i in range(120)]\n"
+    )
+    folder = exported(tmp_path / "winner", dataset="own_shades:data", split=split)
+    lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        seen = load_images("own_shades:data", None, split, limit=30)
+        for named in (None, "own_shades:data"):  # the card itself tells to name it
+            card = retraining._on_data(read_card(folder), named, None)  # pyright: ignore[reportPrivateUsage]
+            final, part = retraining._images(card, named, lines.append)  # pyright: ignore[reportPrivateUsage]
+            assert part == TEST and not lines
+            assert not set(numbers(final.valid_x)) & set(numbers(seen.train_x) + numbers(seen.valid_x))
+            assert len(final.valid_y) == seen.set_aside and len(final.train_y) == 120 - seen.set_aside
+
+
+def test_where_the_search_saw_all_images_it_is_said(tmp_path: Path):
+    folder = exported(tmp_path, split=(0.5, 0.5, 0.0))
+    lines: list[str] = []
+    done = retrain(folder, dataset=shades(), recipe=SHORT, seeds=1, device="cpu", progress=lines.append)
+    assert done.part == VALIDATION
+    assert lines[0] == (
+        "the split (0.5, 0.5, 0.0) sets no image aside: judged on the validation part, which the search saw"
+    )
+    assert retrain(folder, dataset=shades(), recipe=SHORT, seeds=1, split=SPLIT, device="cpu").part == TEST
+
+
+def test_facts_of_the_run_s_data_are_not_those_of_other_data(tmp_path: Path):
+    folder = exported(tmp_path, dataset="mnist", data_classes=3, split=(0.5, 0.5, 0.0))
+    retrain(folder, dataset="digits", recipe=Recipe(epochs=1, width=4), seeds=1, device="cpu")
+    card = read_card(folder)
+    assert (card.dataset, card.data_classes, card.split, card.shape.classes) == ("digits", None, SPLIT, 10)
+
+
+def test_a_card_of_before_has_the_usual_split(tmp_path: Path):
+    folder = exported(tmp_path)
+    record = json.loads((folder / "card.json").read_text())
+    del record["split"]
+    (folder / "card.json").write_text(json.dumps(record))
+    assert read_card(folder).split == SPLIT
 
 
 def test_weights_and_scores_are_put_into_the_folder(tmp_path: Path):
@@ -291,6 +337,8 @@ def test_what_cannot_be_done_is_said(tmp_path: Path):
     folder = exported(tmp_path)
     with pytest.raises(UserError, match="no data set to train on"):
         retrain(folder)
+    with pytest.raises(UserError, match=r"cutout = 9 is larger than images of 8 x 8"):
+        retrain(folder, dataset=shades(), recipe=Recipe(cutout=9), seeds=1)
     with pytest.raises(UserError, match=r"seeds=0 is not allowed"):
         retrain(folder, dataset=shades(), recipe=SHORT, seeds=0)
     with pytest.raises(UserError, match="There is no folder"):

@@ -134,19 +134,6 @@ class TestSearch:
         store.search("skip", about="skip", min_support=5, limit=3)
         assert asked[1] is None and asked[2] is not None, "too few of the nearest pass: Chroma is asked"
 
-    def test_what_was_met_before_is_filtered_by_what_it_is_now(self, ledger: Ledger, store: Store) -> None:
-        kept = [principle(name, k, support=k) for name in OPERATIONS for k in (1, 2, 5)]
-        add(ledger, *kept)
-        with Store(ledger, None) as other:  # met in a search, not by putting it there
-            assert len(other.search("skip", status="proposed", limit=3)) == 3
-        assert len(store.search("skip", status="proposed", limit=3)) == 3
-        changed = dataclasses.replace(kept[0], status=PrincipleStatus.REFUTED)
-        ledger.update_principle(changed, session="s")
-        assert kept[0].id not in found(store, status="proposed")
-        assert found(store, status="refuted") == {kept[0].id}
-        store.reindex()
-        assert found(store, status="refuted") == {kept[0].id}
-
     def test_status_and_evidence_are_the_ledgers(self, ledger: Ledger, store: Store) -> None:
         kept = principle("skip")
         add(ledger, kept)

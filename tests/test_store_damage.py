@@ -1,10 +1,11 @@
-"""The index when it is damaged, lost, or of another ledger: made anew, and said."""
+"""The index when it is behind the ledger, damaged, lost, or of another ledger: made anew, and said."""
 
 # Faults are put into the index behind the store; rows go in without the ledger's checks.
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,9 +18,7 @@ from store_parts import OPERATIONS, TASK, add, found, principle
 from vitruvius.knowledge.chroma_index import Index
 from vitruvius.knowledge.embedders import HashingEmbedder
 from vitruvius.knowledge.ledger import Ledger
-from vitruvius.knowledge.principle import (
-    Principle,
-)
+from vitruvius.knowledge.principle import Principle, PrincipleStatus
 from vitruvius.knowledge.store import Store
 
 
@@ -153,3 +152,17 @@ def add_fast(ledger: Ledger, principles: list[Principle]) -> None:
     with ledger._database.write() as connection:
         for each in principles:
             principle_rows.add(connection, each, "s")
+
+
+def test_what_was_met_before_is_filtered_by_what_it_is_now(ledger: Ledger, store: Store) -> None:
+    kept = [principle(name, k, support=k) for name in OPERATIONS for k in (1, 2, 5)]
+    add(ledger, *kept)
+    with Store(ledger, None) as other:  # met in a search, not by putting it there
+        assert len(other.search("skip", status="proposed", limit=3)) == 3
+    assert len(store.search("skip", status="proposed", limit=3)) == 3
+    changed = dataclasses.replace(kept[0], status=PrincipleStatus.REFUTED)
+    ledger.update_principle(changed, session="s")
+    assert kept[0].id not in found(store, status="proposed")
+    assert found(store, status="refuted") == {kept[0].id}
+    store.reindex()
+    assert found(store, status="refuted") == {kept[0].id}

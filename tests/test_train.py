@@ -300,7 +300,7 @@ def test_values_that_cannot_be_used_are_refused():
     with pytest.raises(UserError, match="time_limit=0"):
         Train(time_limit=0)
     with pytest.raises(UserError, match="sum 1"):
-        _ = Train(split=(0.9, 0.9, 0.2)).images
+        Train(split=(0.9, 0.9, 0.2))
     with pytest.raises(UserError, match="no image to train or to validate"):
         _ = Train((X, Y), split=(0.0, 0.8, 0.2)).images
     with pytest.raises(UserError, match="hold '/'"):
@@ -311,6 +311,54 @@ def test_values_that_cannot_be_used_are_refused():
         Task("nasbench-graph", evaluator=Train())
     with pytest.raises(ValidationError, match="epoch"):
         Recipe(epoch=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"time_limit": float("nan")}, "time_limit=nan is not allowed: Input should be a finite number"),
+        ({"time_limit": float("inf")}, "time_limit=inf is not allowed"),
+        ({"memory": 0}, "memory=0 is not allowed: Input should be greater than 0"),
+        ({"limit": 1.5}, "limit=1.5 is not allowed: Input should be a valid integer"),
+        ({"limit": True}, "limit=True is not allowed"),
+        ({"threads": "2"}, "threads='2' is not allowed: Input should be a valid integer"),
+        ({"threads": 1.5}, "threads=1.5 is not allowed: Input should be a valid integer"),
+        ({"classes": 1}, "classes=1 is not allowed: Input should be greater than or equal to 2"),
+    ],
+)  # fmt: skip
+def test_train_checks_what_its_settings_do(given: dict[str, Any], message: str):
+    with pytest.raises(UserError, match=message):
+        Train(**given)
+    Train(limit=np.int64(100), time_limit=np.float32(5))  # type: ignore[arg-type]
+
+
+def test_the_space_is_looked_at_before_the_images_are_read(tmp_path: Path):
+    """Also where halving has made a second evaluator of it."""
+    (tmp_path / "images.parquet").write_bytes(b"would be an error of its own")
+    train = Train(str(tmp_path / "images.parquet"))
+    for one in (train, train.with_recipe(TINY)):
+        with pytest.raises(UserError, match="nasbench-graph read graphs, not images"):
+            Task("nasbench-graph", evaluator=one)
+
+
+def test_images_are_read_once_for_all_recipes():
+    train = Train()
+    assert train.with_recipe(TINY).images is train.images
+
+
+@pytest.mark.parametrize(
+    "given", [{"lr": float("inf")}, {"weight_decay": float("inf")}, {"epochs": True}, {"epochs": 2.0}, {"batch": "8"}]
+)  # fmt: skip
+def test_a_recipe_of_impossible_values_is_refused(given: dict[str, Any]):
+    with pytest.raises(ValidationError):
+        Recipe(**given)
+    assert Recipe(lr=1).digest == Recipe(lr=1.0).digest
+
+
+def test_a_cutout_larger_than_the_images_is_refused():
+    with pytest.raises(UserError, match=r"cutout = 9 is larger than images of 8 x 8, .* cutout = 4 or less"):
+        Task("nasbench201", evaluator=Train(recipe=Recipe(cutout=9)))
+    Task("nasbench201", evaluator=Train(recipe=Recipe(cutout=8)))
 
 
 def test_a_recipe_that_asks_for_what_networks_do_not_have_is_refused_at_once():

@@ -364,7 +364,7 @@ X, Y = np.zeros((20, 8, 8)), np.arange(20) % 2
         ((X[:, 0], Y), r"must be \(n, H, W\)"),
         ((np.zeros((20, 32, 32, 3)), Y), "channels-last"),
         ((np.zeros((20, 3, 3)), Y), "too small"),
-        ((X, Y[:-1]), "one for each of the 20 images"),
+        ((X, Y[:-1]), "20 images but 19 labels"),
         ((X, Y.astype(float)), "whole numbers"),
         ((np.full_like(X, np.nan), Y), "finite"),
         ((X, np.zeros(20, int)), "at least two classes"),

@@ -122,6 +122,18 @@ def test_what_a_file_says_to_another_evaluator_is_refused_too(tmp_path: Path):
     assert load_settings(tmp_path / "run.toml", {}).evaluator == "table"
 
 
+@pytest.mark.parametrize("given", ["[0.5,0.3,0.2]", "0.5, 0.3, 0.2", [0.5, 0.3, 0.2]])
+def test_the_split_is_a_setting_as_text_or_as_a_list(tmp_path: Path, given: object):
+    settings = load_settings(None, {"evaluator": "train", "split": given})
+    assert settings.train.split == (0.5, 0.3, 0.2)
+    path = tmp_path / "settings.toml"
+    path.write_text(dump_settings(settings))
+    assert "split = [0.5, 0.3, 0.2]" in path.read_text() and load_settings(path, {}) == settings
+    evaluator = build_evaluator(settings)
+    assert isinstance(evaluator, Train)
+    assert evaluator.images.fingerprint == Train(split=(0.5, 0.3, 0.2)).images.fingerprint
+
+
 @pytest.mark.parametrize(
     "sources", ["nasbench201/cifar10, nasbench-graph/arxiv", ["nasbench201/cifar10"], "auto"]
 )
@@ -165,6 +177,12 @@ def test_a_task_that_names_another_data_set_says_so(evaluator: str):
     ("given", "message"),
     [
         ({"pack": 0}, r"train.pack = 0 is not allowed"),
+        ({"time_limit": "inf"}, r"train.time_limit = 'inf' is not allowed"),
+        ({"split": "0.9,0.9,0.2"}, r"train.split = '0.9,0.9,0.2' is not allowed: .* three shares .* sum 1, for example"),
+        ({"split": "0.5,0.5"}, r"train.split = '0.5,0.5' is not allowed: .* three shares"),
+        ({"split": "[nan,0.5,0.5]"}, r"train.split = .* three shares"),
+        ({"split": 1}, r"train.split = 1 is not allowed: .* three shares"),
+        ({"split": "[0.5,0.5,0]"}, r"split = \(0.5, 0.5, 0.0\) has no effect with evaluator = 'table'"),
         ({"recipee": "fast"}, r"Unknown setting recipee. Did you mean train.recipe\?"),
         ({"train": 3}, r"it is a table, \[train\]"),
         ({"evaluator": "train", "dataset": "nowhere"}, "no such file or folder"),

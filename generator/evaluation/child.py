@@ -8,9 +8,8 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from vitruvius.generator.evaluation.frames import read_message, write_frame, write_message
@@ -34,7 +33,13 @@ class Child:
     """
 
     def __init__(
-        self, settings: dict[str, Any], images: bytes, inbox: Inbox, command: Sequence[str] = WORKER
+        self,
+        settings: dict[str, Any],
+        images: bytes,
+        inbox: Inbox,
+        command: Sequence[str] = WORKER,
+        *,
+        echo: Callable[[str], None] | None = None,
     ) -> None:
         """Start the process; it answers with `ready` when torch is loaded.
 
@@ -43,18 +48,34 @@ class Child:
             images: Second message: the arrays in numpy's npz format.
             inbox: Where its messages go.
             command: What to start.
+            echo: Takes each line that it prints; None keeps the last one only.
         """
         self.inbox = inbox
         self.device = ""
         self.ended = False
         self._last_words: str | None = None
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed when its last words are read
-        environment = child_environment({"OMP_NUM_THREADS": str(settings["threads"])})
+        self._last_line, self._echo = "", echo
+        threads = str(settings["threads"])
+        environment = child_environment({"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"})
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=environment, start_new_session=True,
         )  # fmt: skip
         threading.Thread(target=self._talk, args=(settings, images), daemon=True).start()
+        self._overhearing = threading.Thread(target=self._overhear, daemon=True)
+        self._overhearing.start()
+
+    def _overhear(self) -> None:
+        """Take what the process prints, line by line. Runs in a thread."""
+        printed = self._process.stderr
+        if printed is None:
+            return
+        with printed:
+            for raw in printed:
+                line = raw.decode(errors="replace").rstrip()
+                self._last_line = line[:300] if line.strip() else self._last_line
+                if self._echo is not None:
+                    self._echo(line)
 
     def _talk(self, settings: dict[str, Any], images: bytes) -> None:
         """Hand over settings and images, then pass on what the process says. Runs in a thread."""
@@ -83,11 +104,15 @@ class Child:
         """End the process and all its children at once; calling twice is allowed.
 
         Returns:
-            How it ended and the last line that it wrote to standard error.
+            How it ended, where it did so by itself, and the last line that it wrote to standard error.
         """
         if self._last_words is None:
+            if self.ended:  # its pipe is closed: it is about to be gone
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(timeout=2)
+            by_itself = self._process.poll() is not None
             self._end()
-            self._last_words = self._read_last_words()
+            self._last_words = self._read_last_words(by_itself)
         return self._last_words
 
     def _end(self) -> None:
@@ -102,10 +127,9 @@ class Child:
             with contextlib.suppress(OSError):  # bytes that were never read
                 self._process.stdin.close()
 
-    def _read_last_words(self) -> str:
-        with self._errors as errors:
-            errors.seek(0)
-            lines = errors.read().decode(errors="replace").strip().splitlines()
+    def _read_last_words(self, by_itself: bool) -> str:
+        self._overhearing.join(timeout=5)  # until the pipe is empty
         status = self._process.returncode
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        return f"{how}: {lines[-1][:300]}" if lines else how
+        told = [*([how] if by_itself or not self._last_line else []), self._last_line]
+        return ": ".join(filter(None, told))

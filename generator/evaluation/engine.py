@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -195,12 +196,30 @@ def count_right(network: nn.Module, images: DeviceImages, recipe: Recipe) -> int
     network.eval()
     right = torch.zeros((), dtype=torch.int64, device=images.device)
     finite = torch.ones((), dtype=torch.bool, device=images.device)
-    with torch.no_grad(), autocast(recipe, images.device):
+    with torch.no_grad(), autocast(recipe, images.device), linear_in_float(network):
         for x, labels in images.validation():
             logits: Tensor = network(x)
             finite &= torch.isfinite(logits).all()
             right += (logits.argmax(1) == labels).sum()
     return int(right.item()) if bool(finite) else None
+
+
+@contextlib.contextmanager
+def linear_in_float(network: nn.Module) -> Generator[None]:
+    """Compute linear layers in float32 meanwhile: of outputs in bfloat16 the two largest are often equal."""
+
+    def forward(layer: nn.Linear, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return functional.linear(x.float(), layer.weight, layer.bias)
+
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    for layer in layers:
+        layer.forward = partial(forward, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
 
 
 def _score(trained: Trained, images: DeviceImages, recipe: Recipe) -> None:

@@ -223,9 +223,10 @@ class FunctionBench:
             status, reason = _failure(error), _told_of(error)
         else:
             several = found if isinstance(found, Mapping) else {"score": found}
+            if "score" not in several:
+                names = ", ".join(map(str, several)) or "nothing"
+                raise UserError(f"The function returned {names}, and no 'score': put the number there.")
             told = _results(several, RESULTS)
-            if "score" not in told:
-                raise UserError("The function returned a mapping without 'score': put the number there.")
             if not math.isfinite(told["score"]):
                 status, reason = Status.DIVERGED, f"The score is {told['score']}."
         # What the costs function tells counts: a constraint is checked with it, and must hold afterwards too.
@@ -266,7 +267,10 @@ def _parameters(function: Measure) -> set[str]:
 def _told_of(error: BaseException) -> str:
     """What was raised, and where in the user's files."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error}"[:400] + f" ({Path(place.filename).name}, line {place.lineno})"
+    return (
+        f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]
+        + f" ({Path(place.filename).name}, line {place.lineno})"
+    )
 
 
 def _failure(error: BaseException) -> Status:
@@ -282,6 +286,8 @@ def _found(given: Any) -> Any:
         UserError: It cannot be imported, or cannot be called.
     """
     found = named_object("function", given) if isinstance(given, str) else given
+    if inspect.isclass(found):
+        raise UserError(f"{found.__name__} is a class: give a function, or an instance that can be called.")
     if not callable(found):
         raise UserError(f"{given!r} is no function: it must be called with an architecture.")
     return found

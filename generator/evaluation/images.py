@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import UserError
-from vitruvius.generator.evaluation.sources import Labelled, Parts, dataset_items, read_source, source_name
+from vitruvius.generator.evaluation.sources import (
+    Labelled,
+    Parts,
+    dataset_items,
+    paired_arrays,
+    read_source,
+    source_name,
+)
+
+_LOG = logging.getLogger(__name__)
 
 SPLIT_SEED = 20_201
 """Fixed, so that the part set aside for tests is the same in every session and every version."""
@@ -68,6 +79,8 @@ Split = tuple[float, float, float]
 """Shares for training, validation and test."""
 SPLIT: Split = (0.4, 0.4, 0.2)
 """Shares where nobody says others: as much for validation as for training, so that chance decides little."""
+SHARES = "three shares (train, valid, test) from 0 to 1 with sum 1, for example 0.4, 0.4, 0.2"
+"""What a split is, for messages."""
 
 
 def load_images(
@@ -91,19 +104,20 @@ def load_images(
         split: Shares of training, validation and test, in each class.
         limit: Most images for training, and most for validation, as many of each class as of another.
         classes: Take only the first so many classes, as NAS-Bench-201 does with ImageNet16 (120).
-        image_size: Height and width that image files are scaled to.
+        image_size: Height and width that image files, and images of Pillow's, are scaled to.
 
     Raises:
         UnknownNameError: A name that is no known data set, nor a path.
-        UserError: Shapes, labels or shares that cannot be used.
+        UserError: Shapes, labels or shares that cannot be used, a class without an image to train or to
+            validate on, or a limit below the number of classes.
     """
     if isinstance(source, str):
         name = name or source_name(source, classes)
         parts = read_source(source, image_size)
     elif isinstance(source, tuple):
-        parts = Parts(_arrays(source))
+        parts = Parts(paired_arrays(source))
     else:
-        parts = Parts(dataset_items(source))
+        parts = Parts(dataset_items(source, image_size))
     train, valid, aside = divided(parts, split, classes)
     train_x, train_y, values = _limited(train, limit)
     valid_x, valid_y, _ = _limited(valid, limit)
@@ -126,12 +140,19 @@ Checked = tuple[NDArray[np.generic], NDArray[np.int64], NDArray[np.generic]]
 
 
 def divided(parts: Parts, split: Split, classes: int | None) -> tuple[Checked, Checked, int]:
-    """Training part, validation part, and how many images are set aside; arguments as in `load_images`."""
+    """Training part, validation part, and how many images are set aside; arguments as in `load_images`.
+
+    Raises:
+        UserError: As `load_images`.
+    """
+    split = as_split(split)
     x, y, values = checked(*first_classes(parts.train, classes))
+    names = tuple(parts.names[value] if parts.names else str(value) for value in values.tolist())
     if parts.valid is None:
         shares = split if parts.set_aside is None else _without(split, 2)
         train, valid, test = split_rows(y, shares)
         both = (x[train], y[train], values), (x[valid], y[valid], values)
+        divided_y = y
     else:
         other_x, other_y, found = checked(*first_classes(parts.valid, classes))
         if not np.array_equal(values, found) or x.shape[1:] != other_x.shape[1:]:
@@ -141,9 +162,50 @@ def divided(parts: Parts, split: Split, classes: int | None) -> tuple[Checked, C
             )
         _, valid, test = split_rows(other_y, _without(split, 0) if parts.set_aside is None else (0, 1, 0))
         both = (x, y, values), (other_x[valid], other_y[valid], values)
+        divided_y = other_y
     if min(len(part[1]) for part in both) == 0:
         raise UserError(f"A split of {split} leaves no image to train or to validate on of {len(y)} images.")
-    return *both, len(test) if parts.set_aside is None else parts.set_aside
+    _check_classes((both[0][1], both[1][1]), divided_y, names, split)
+    if parts.set_aside is not None:
+        return *both, parts.set_aside
+    lacking = _lacking(divided_y[test], names)
+    if lacking and split[2] > 0:  # without a share for tests nobody expects any
+        _LOG.warning(
+            "Of %d of %d classes (%r ...) no image is set aside: a winner is not judged on them.",
+            len(lacking), len(names), lacking[0],
+        )  # fmt: skip
+    return *both, len(test)
+
+
+def _check_classes(
+    parts: tuple[NDArray[np.int64], NDArray[np.int64]],
+    divided_y: NDArray[np.int64],
+    names: tuple[str, ...],
+    split: Split,
+) -> None:
+    """Refuse a class of which nothing is in the training or in the validation part.
+
+    Raises:
+        UserError: There is one.
+    """
+    for purpose, labels in zip(("train", "validate"), parts, strict=True):
+        lacking = _lacking(labels, names)
+        if lacking:
+            count = int(np.count_nonzero(divided_y == names.index(lacking[0])))
+            raise UserError(
+                f"The class {lacking[0]!r} has {_images(count)}, and the split {split} leaves none to "
+                f"{purpose} on: give it more images, leave it out, or give another split."
+            )
+
+
+def _lacking(labels: NDArray[np.int64], names: tuple[str, ...]) -> list[str]:
+    """Names of the classes 0..len(names)-1 that no label has."""
+    counts = np.bincount(labels, minlength=len(names)).tolist()
+    return [name for name, count in zip(names, counts, strict=True) if count == 0]
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def aside(parts: Parts, split: Split, classes: int | None) -> Labelled:
@@ -172,28 +234,45 @@ def first_classes(part: Labelled, classes: int | None) -> Labelled:
 
 
 def _limited(part: Checked, limit: int | None) -> Checked:
-    """At most so many images, the classes in turn, by the fixed shuffle of `split_rows`."""
+    """At most so many images: in turn one of each class that still has some, by the fixed shuffle.
+
+    Raises:
+        UserError: A limit that would leave a class without an image.
+    """
     x, y, values = part
     if limit is None or limit >= len(y):
         return part
-    rows, _, _ = split_rows(y, (limit / len(y), 1 - limit / len(y), 0.0))
-    return x[rows[:limit]], y[rows[:limit]], values
+    if limit < len(values):
+        raise UserError(
+            f"limit={limit} is not allowed for {len(values)} classes: give {len(values)} at least, one image "
+            "of each, or take fewer classes (classes=)."
+        )
+    turn = np.empty(len(y), dtype=np.intp)
+    for rows in _shuffled(y):
+        turn[rows] = np.arange(len(rows))
+    rows = np.sort(np.lexsort((y, turn))[:limit])
+    return x[rows], y[rows], values
+
+
+def as_split(given: Any) -> Split:
+    """Shares as three numbers, from anything with three of them.
+
+    Raises:
+        UserError: They are not three numbers from 0 to 1 with sum 1.
+    """
+    try:
+        train, valid, test = map(float, given)
+    except (TypeError, ValueError):
+        train = valid = test = -1.0
+    if not (min(train, valid, test) >= 0 and abs(train + valid + test - 1.0) <= 1e-9):
+        raise UserError(f"The split {given} must be {SHARES}.")
+    return train, valid, test
 
 
 def split_rows(y: NDArray[np.int64], split: Split) -> tuple[NDArray[np.intp], ...]:
-    """Rows of the training, validation and test part: the given shares of each class, by a fixed shuffle.
-
-    Raises:
-        UserError: Shares that are not three numbers from 0 to 1 with sum 1.
-    """
-    if len(split) != 3 or min(split) < 0 or abs(sum(split) - 1.0) > 1e-9:
-        raise UserError(
-            f"The split {split} must be three shares (train, valid, test) from 0 to 1 with sum 1."
-        )
-    rng = np.random.default_rng(SPLIT_SEED)
+    """Rows of the training, validation and test part: the given shares of each class, by a fixed shuffle."""
     parts: list[list[NDArray[np.intp]]] = [[], [], []]
-    for label in np.unique(y):
-        rows = rng.permutation(np.flatnonzero(y == label))
+    for rows in _shuffled(y):
         first = round(split[0] * len(rows))
         second = first + round(split[1] * len(rows)) if split[2] > 0 else len(rows)
         for part, piece in zip(parts, np.split(rows, [first, second]), strict=True):
@@ -201,11 +280,11 @@ def split_rows(y: NDArray[np.int64], split: Split) -> tuple[NDArray[np.intp], ..
     return tuple(np.sort(np.concatenate(part)) for part in parts)
 
 
-def _arrays(source: tuple[Any, Any]) -> Labelled:
-    """The two arrays of an (x, y) pair; tensors are taken too."""
-    if len(source) != 2:
-        raise UserError(f"Arrays are given as a pair (x, y), but {len(source)} values were given.")
-    return np.asarray(source[0]), np.asarray(source[1])
+def _shuffled(y: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+    """The rows of each class in an order that is the same in every session."""
+    rng = np.random.default_rng(SPLIT_SEED)
+    for label in np.unique(y):
+        yield rng.permutation(np.flatnonzero(y == label))
 
 
 def checked(x: NDArray[np.generic], y: NDArray[np.generic]) -> Checked:
@@ -223,6 +302,10 @@ def checked(x: NDArray[np.generic], y: NDArray[np.generic]) -> Checked:
             f"Images of {x.shape[2]} x {x.shape[3]} are too small; the least is "
             f"{SMALLEST_SIDE} x {SMALLEST_SIDE}."
         )
+    if y.ndim == 1 and len(y) != len(x):
+        raise UserError(f"There are {_images(len(x))} but {len(y)} labels: give one label for each image.")
+    if y.dtype == np.bool_:
+        y = y.astype(np.int64)
     if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer):
         raise UserError(
             f"Labels must be whole numbers, one for each of the {len(x)} images; "
@@ -231,7 +314,8 @@ def checked(x: NDArray[np.generic], y: NDArray[np.generic]) -> Checked:
     if x.dtype != np.uint8:
         if not np.issubdtype(x.dtype, np.number) or np.issubdtype(x.dtype, np.complexfloating):
             raise UserError(f"Images must be real numbers, but the array has type {x.dtype}.")
-        x = x.astype(np.float32)
+        with np.errstate(over="ignore"):  # a number that becomes infinite is told below
+            x = x.astype(np.float32)
         if not np.isfinite(x).all():
             raise UserError("Images must be finite, but the array holds a not-a-number or an infinity.")
     values, labels = np.unique(y, return_inverse=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def read_folder(path: Path, side: int | None) -> tuple[Parts, int]:
         DataError: A file that is no image.
     """
     root = _training_folder(path)
-    classes = [folder.name for folder in _folders(root)]
+    classes = class_folders(path)
     if len(classes) < 2:
         raise UserError(
             f"{root} must hold one folder of images for each class, two at least; it has {classes or 'none'}."
@@ -54,8 +55,12 @@ def read_folder(path: Path, side: int | None) -> tuple[Parts, int]:
 
 def read_folder_test(path: Path, side: int | None) -> Labelled:
     """The images in `test/CLASS`: for the final judgement, after a search (`revealed`)."""
-    classes = [folder.name for folder in _folders(_training_folder(path))]
-    return _classes(path / "test", classes, side)
+    return _classes(path / "test", class_folders(path), side)
+
+
+def class_folders(path: Path) -> list[str]:
+    """Names of the classes, in the order of their labels."""
+    return [folder.name for folder in _folders(_training_folder(path))]
 
 
 def _training_folder(path: Path) -> Path:
@@ -78,7 +83,7 @@ def read_parquet(path: Path, side: int | None) -> tuple[Parts, int]:
         rows = np.flatnonzero(np.isin(splits, names))
         if len(rows):
             encoded = table[column].take(rows).to_pylist()
-            parts[part] = (_stacked(_encoded(encoded, path), side, path), labels[rows])
+            parts[part] = (_decoded(_encoded(encoded, path), side, path), labels[rows])
     if "train" not in parts:
         raise UserError(f"{path} has no row whose split is train.")
     return parts, int((splits == "test").sum())
@@ -89,7 +94,7 @@ def read_parquet_test(path: Path, side: int | None) -> Labelled:
     table, column, labels, splits = _table(path)
     rows = np.flatnonzero(splits == "test")
     encoded = table[column].take(rows).to_pylist()
-    return _stacked(_encoded(encoded, path), side, path), labels[rows]
+    return _decoded(_encoded(encoded, path), side, path), labels[rows]
 
 
 def _table(path: Path) -> tuple[Any, str, NDArray[np.integer[Any]], NDArray[np.str_]]:
@@ -137,7 +142,7 @@ def _classes(root: Path, classes: list[str], side: int | None) -> Labelled:
     files = [(file, label) for label, name in enumerate(classes) for file in _files(root / name)]
     if not files:
         raise UserError(f"{root} holds no images; files that are taken: {', '.join(sorted(SUFFIXES))}.")
-    images = _stacked(((str(file), file) for file, _ in files), side, root)
+    images = _decoded(((str(file), file) for file, _ in files), side, root)
     return images, np.array([label for _, label in files])
 
 
@@ -149,19 +154,62 @@ def _files(root: Path) -> Iterator[Path]:
     return (file for file in sorted(root.rglob("*")) if file.suffix.lower() in SUFFIXES)
 
 
-def _stacked(files: Iterable[tuple[str, Any]], side: int | None, where: Path) -> NDArray[np.uint8]:
-    """All images, decoded: (n, 3, H, W), or (n, 1, H, W) where all are grey."""
+def is_picture(value: object) -> bool:
+    """Whether this is an image of Pillow's; where nobody has loaded Pillow nothing is."""
+    pillow: Any = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(value, pillow.Image)
+
+
+def pixels(image: Any, side: int | None, name: str) -> NDArray[np.uint8]:
+    """An image of Pillow's as bytes: (H, W) where it is grey, else (H, W, 3).
+
+    Args:
+        image: Any mode; grey ones of 16 bits are scaled down to 8.
+        side: Scale to this height and width; None takes it as it is.
+        name: What it is called in messages.
+
+    Raises:
+        UserError: Grey levels that are neither of 8 nor of 16 bits.
+    """
+    if image.mode == "F" or image.mode.startswith("I"):
+        plain = _pillow().fromarray(_eight_bits(np.asarray(image), name))
+    else:
+        plain = image.convert("L" if image.mode in ("1", "L") else "RGB")
+    if side is not None:
+        plain = plain.resize((side, side), _pillow().Resampling.BILINEAR)
+    return np.asarray(plain)
+
+
+def _eight_bits(grey: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Levels 0 to 65535 as 0 to 255; Pillow itself would cut off all above 255."""
+    if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 65_535:
+        raise UserError(
+            f"The grey levels of {name} are {'fractions' if grey.dtype.kind == 'f' else 'not 0 to 65535'} "
+            f"({grey.min()} to {grey.max()}), and how black and white are meant is not known: save it with 8 "
+            "or 16 bits, or give the images as arrays."
+        )
+    return np.round(grey / 257).astype(np.uint8)
+
+
+def _decoded(files: Iterable[tuple[str, Any]], side: int | None, where: Path) -> NDArray[np.uint8]:
+    """All images of files, decoded and `stacked`."""
     pillow = _pillow()
     images: list[NDArray[np.uint8]] = []
     for name, file in files:
         try:
             with pillow.open(file) as image:
-                plain = image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB")
-                if side is not None:
-                    plain = plain.resize((side, side), pillow.Resampling.BILINEAR)
-                images.append(np.asarray(plain))
+                images.append(pixels(image, side, name))
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"{name} cannot be read as an image: {error}.") from None
+    return stacked(images, str(where))
+
+
+def stacked(images: Sequence[NDArray[np.uint8]], where: str) -> NDArray[np.uint8]:
+    """Images as `pixels` gives them in one array: (n, 3, H, W), or (n, 1, H, W) where all are grey.
+
+    Raises:
+        UserError: They have several sizes.
+    """
     if any(image.ndim == 3 for image in images):
         images = [image if image.ndim == 3 else np.stack([image] * 3, -1) for image in images]
     sizes = sorted({image.shape[:2] for image in images})
@@ -170,8 +218,8 @@ def _stacked(files: Iterable[tuple[str, Any]], side: int | None, where: Path) ->
             f"The images of {where} have several sizes ({sizes[0]}, {sizes[1]} ...): say what they are to be "
             "scaled to (image_size=32)."
         )
-    stacked = np.stack(images)
-    return stacked[:, None] if stacked.ndim == 3 else np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
+    whole = np.stack(images)
+    return whole[:, None] if whole.ndim == 3 else np.ascontiguousarray(whole.transpose(0, 3, 1, 2))
 
 
 def _pillow() -> Any:

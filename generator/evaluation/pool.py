@@ -6,7 +6,7 @@ import queue
 import sys
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,8 @@ class Pool(Around):
     """Measures with another evaluator, in `workers` processes side by side.
 
     A measurement is the same fact whether it was made here, alone or on a cluster. A worker that dies is
-    replaced, and what it held is measured again by another one; after `retries` of them it has failed.
+    replaced, and what it held is measured again by another one; after `retries` of them it has failed. What
+    they print appears on standard error.
 
     Example:
         ```python
@@ -101,7 +102,7 @@ class Pool(Around):
         if (space.name, dataset) not in self._benches:
             inner = self.evaluator.open(space, dataset)
             places = Places(self.workers, _gpus(self.gpus), self._threads, self._time_limit)
-            crew = Processes(packed(self.evaluator, space, dataset), places)
+            crew = Processes(packed(self.evaluator, space, dataset), places, echo=_said)
             self._benches[space.name, dataset] = CrewBench(
                 inner, space, dataset, crew, retries=self.retries, each=self.each
             )
@@ -115,6 +116,11 @@ class Pool(Around):
     def __repr__(self) -> str:
         """What, and how many."""
         return f"Pool({self.evaluator!r}, workers={self.workers})"
+
+
+def _said(line: str) -> None:
+    """What an evaluator prints, in whichever process, is seen where the search was started."""
+    print(line, file=sys.stderr)
 
 
 def _gpus(wanted: int | None) -> int:
@@ -140,15 +146,22 @@ class _Order:
 class Processes:
     """A crew of child processes of this one."""
 
-    def __init__(self, payload: bytes, places: Places, command: Sequence[str] = WORKER) -> None:
+    def __init__(
+        self,
+        payload: bytes,
+        places: Places,
+        command: Sequence[str] = WORKER,
+        echo: Callable[[str], None] | None = None,
+    ) -> None:
         """Set up; processes start when they are needed.
 
         Args:
             payload: As `place.packed` made it.
             places: How many, and where.
             command: What to start as a worker.
+            echo: Takes each line that a process prints.
         """
-        self._payload, self._where, self._command = payload, places, command
+        self._payload, self._where, self._command, self._echo = payload, places, command, echo
         self._inbox: Inbox = queue.Queue()
         self._idle: list[tuple[Child, int | None]] = []
         self._busy: dict[Child, _Order] = {}
@@ -212,7 +225,7 @@ class Processes:
             taken = [order.gpu for order in self._busy.values()] + [gpu for _, gpu in self._idle]
             gpu = min(range(self._where.gpus), key=taken.count)
         settings = {"threads": self._where.threads, "gpu": gpu}
-        child = Child(settings, self._payload, self._inbox, self._command)
+        child = Child(settings, self._payload, self._inbox, self._command, echo=self._echo)
         self._all.append(child)
         return child, gpu
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vitruvius.errors import SettingsError, unknown_name
+from vitruvius.errors import SettingsError, UserError, unknown_name
 
 ENGINE = 2
 """Raise it when the engine changes what a recipe means: older scores are then not mixed with newer ones."""
@@ -26,7 +26,7 @@ class Recipe(BaseModel):
     scores can be trusted is measured by `benchmarks/proxy.py`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     epochs: int = Field(default=12, ge=1)
     """Passes over the training part."""
@@ -55,6 +55,19 @@ class Recipe(BaseModel):
     """How often a layer is dropped in the last epoch, growing from 0; for networks that can (DARTS)."""
     precision: Literal["fp32", "bf16", "auto"] = "auto"
     """`auto` is bfloat16 where convolutions are computed on a GPU, float32 on a CPU."""
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse images that cutout would grey out whole.
+
+        Raises:
+            UserError: The square is larger than the image.
+        """
+        if self.cutout > min(height, width):
+            raise UserError(
+                f"The recipe's cutout = {self.cutout} is larger than images of {height} x {width}, of which "
+                f"it would leave little or nothing: take a recipe with cutout = {min(height, width) // 2} or "
+                "less."
+            )
 
     @property
     def digest(self) -> str:
@@ -108,6 +121,9 @@ def load_recipe(name: str) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            told = unknown_name(f"field in the recipe {path}:", field, Recipe.model_fields)
+            raise SettingsError(str(told)) from None
         raise SettingsError(
             f"The recipe {path} sets {field} = {first['input']!r}: {first['msg']}. "
             f"Fields: {', '.join(Recipe.model_fields)}."

@@ -22,7 +22,13 @@ from vitruvius.generator.evaluation.images import (
     first_classes,
     hash_of,
 )
-from vitruvius.generator.evaluation.sources import Parts, dataset_items, read_source, source_name
+from vitruvius.generator.evaluation.sources import (
+    Parts,
+    dataset_items,
+    paired_arrays,
+    read_source,
+    source_name,
+)
 from vitruvius.generator.evaluation.table import TableBench
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.evaluation.with_latency import BenchWithLatency
@@ -101,9 +107,9 @@ def reveal_images(
     if isinstance(source, str):
         parts, name = read_source(source, image_size), source_name(source, classes)
     elif isinstance(source, tuple):
-        parts, name = Parts((np.asarray(source[0]), np.asarray(source[1]))), ""
+        parts, name = Parts(paired_arrays(source)), ""
     else:
-        parts, name = Parts(dataset_items(source)), ""
+        parts, name = Parts(dataset_items(source, image_size)), ""
     (train_x, train_y, values), (valid_x, valid_y, _), _ = divided(parts, split, classes)
     own = parts.tests is not None
     x, y = first_classes(parts.tests(), classes) if parts.tests is not None else aside(parts, split, classes)

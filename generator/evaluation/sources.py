@@ -19,10 +19,14 @@ from numpy.typing import NDArray
 from vitruvius.errors import DataError, MissingPartError, UserError, unknown_name
 from vitruvius.generator.evaluation.archives import IMAGENET16, find_archive, read_archive, read_archive_test
 from vitruvius.generator.evaluation.pictures import (
+    class_folders,
+    is_picture,
+    pixels,
     read_folder,
     read_folder_test,
     read_parquet,
     read_parquet_test,
+    stacked,
 )
 from vitruvius.generator.evaluation.theirs import named_object
 from vitruvius.generator.files import cache_folder
@@ -46,12 +50,14 @@ class Parts:
         valid: The same for validation, where the data set has such a part.
         set_aside: Size of the test part that it has; that part is not read. None where it has none.
         tests: Reads the test part where it has one. Called by `revealed` alone, when the search is over.
+        names: What the labels 0, 1, ... are called, where they are numbers of folders.
     """
 
     train: Labelled
     valid: Labelled | None = None
     set_aside: int | None = None
     tests: Callable[[], Labelled] | None = None
+    names: tuple[str, ...] = ()
 
 
 def is_path(source: str) -> bool:
@@ -107,8 +113,8 @@ def read_source(source: str, image_size: int | None = None) -> Parts:
     if source in DOWNLOADED:
         path = _downloaded(source)
     elif not path.exists():
-        return Parts(dataset_items(_imported(source)))
-    archive = find_archive(path)
+        return Parts(dataset_items(_imported(source), image_size))
+    archive, names = find_archive(path), ()
     if archive is not None:
         train, valid = read_archive(path, archive)
         if archive.name == IMAGENET16:  # no test part of its own: it is taken from the validation part
@@ -119,35 +125,84 @@ def read_source(source: str, image_size: int | None = None) -> Parts:
         read_tests = partial(read_parquet_test, path, image_size)
     elif path.is_dir():
         parts, tests = read_folder(path, image_size)
+        names = tuple(class_folders(path))
         read_tests = partial(read_folder_test, path, image_size)
     else:
         raise UserError(
             f"{path} is none of what can be trained on: CIFAR's archive, a .parquet file, or a folder."
         )
-    return Parts(parts["train"], parts.get("valid"), tests or None, read_tests if tests else None)
+    return Parts(parts["train"], parts.get("valid"), tests or None, read_tests if tests else None, names)
 
 
-def dataset_items(source: Any) -> Labelled:
-    """All items of a data set as torch's, stacked.
+def paired_arrays(source: tuple[Any, Any]) -> Labelled:
+    """The two arrays of an (x, y) pair; tensors are taken too.
 
     Raises:
-        UserError: It does not give (image, label) by index, or its images differ in shape.
+        UserError: They are not two, or no arrays.
+    """
+    if len(source) != 2:
+        raise UserError(f"Arrays are given as a pair (x, y), but {len(source)} values were given.")
+    try:
+        return _array(source[0]), _array(source[1])
+    except (TypeError, ValueError, RuntimeError) as error:  # numpy's, or torch's
+        raise UserError(f"The pair (x, y) cannot be read as two arrays: {error}.") from error
+
+
+def dataset_items(source: Any, image_size: int | None = None) -> Labelled:
+    """All items of a data set as torch's, stacked.
+
+    Args:
+        source: Gives (image, label) by index; an image is an array, a tensor or an image of Pillow's.
+        image_size: Height and width that images of Pillow's are scaled to.
+
+    Raises:
+        UserError: It does not give (image, label) by index, its own code raises, a label is no whole number,
+            or its images differ in shape.
     """
     try:
-        pairs = [source[index] for index in range(len(source))]
-        images = [np.asarray(image) for image, _ in pairs]
-        labels = np.array([int(label) for _, label in pairs])
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            "The data set must have a length and give (image, label) by index, the label a whole number: "
-            f"{error}."
-        ) from error
+        count = len(source)
+    except Exception as error:  # a data set of somebody else's may raise anything
+        raise UserError(f"{_FORM}: {error}.") from error
+    pairs = [_item(source, index, image_size) for index in range(count)]
+    images, labels = [image for image, *_ in pairs], np.array([label for _, label, _ in pairs])
+    if pairs and all(is_pillow for *_, is_pillow in pairs):
+        return stacked(images, "the data set"), labels
     shapes: list[tuple[int, ...]] = sorted({image.shape for image in images})
     if len(shapes) != 1:
         raise UserError(
             f"All images must have one shape, but the data set has {shapes[:3]}: resize them first."
         )
     return np.stack(images), labels
+
+
+_FORM = "The data set must have a length and give (image, label) by index, the label a whole number"
+
+
+def _item(source: Any, index: int, side: int | None) -> tuple[NDArray[Any], int, bool]:
+    """One image, its label, and whether it was an image of Pillow's."""
+    try:
+        item = source[index]
+        if not isinstance(item, tuple | list) or len(cast(Any, item)) != 2:
+            raise UserError(f"{_FORM}, but item {index} is {type(item).__name__} {str(item)[:60]!r}.")
+        image, label = cast(tuple[Any, Any], item)
+        of_pillow = is_picture(image)
+        array = pixels(image, side, f"item {index} of the data set") if of_pillow else _array(image)
+        number = _array(label)
+    except UserError:
+        raise
+    except Exception as error:  # a data set of somebody else's may raise anything
+        raise UserError(f"Item {index} of the data set cannot be read: {error!r}.") from error
+    if number.size != 1 or number.dtype.kind not in "biu":
+        raise UserError(
+            f"Labels must be whole numbers, but that of item {index} of the data set is {str(label)[:60]!r}: "
+            "number the classes 0, 1, ..."
+        )
+    return array, int(number.item()), of_pillow
+
+
+def _array(value: Any) -> NDArray[Any]:
+    """Anything as an array; a tensor without its gradient, from wherever it lies."""
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
 def _digits() -> Labelled:

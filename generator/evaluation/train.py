@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
-from functools import cached_property
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
 
 from vitruvius.errors import UserError, unknown_name
-from vitruvius.generator.evaluation.images import SPLIT, Images, Source, Split, load_images
+from vitruvius.generator.evaluation.images import SPLIT, Images, Source, Split, as_split, load_images
 from vitruvius.generator.evaluation.recipe import Recipe, load_recipe
 from vitruvius.generator.evaluation.train_bench import Limits, TrainBench
-from vitruvius.generator.networks import family
+from vitruvius.generator.evaluation.train_settings import TrainSettings
+from vitruvius.generator.networks import check_networks
 from vitruvius.generator.space import SearchSpace
 
 
@@ -65,28 +69,32 @@ class Train:
             threads: CPU threads of each process. Scores are reproducible for a given number.
             pack: Candidates that one process trains side by side.
             graphs: On a GPU, record a step of training once and replay it.
-            deterministic: On a GPU, the same score for the same seed, at some cost; on a CPU it holds anyway.
+            deterministic: On a GPU, the same score for the same seed as far as torch has kernels for that, at
+                some cost; on a CPU it holds anyway.
             split: Shares for training, validation and test. Scores are taken on the validation part, which
                 is as large as the training part so that chance decides little; the test part is set aside
                 and never handed to a training process. What the data set itself divides is kept.
-            limit: Most images for training, and most for validation.
+            limit: Most images for training, and most for validation, as many of each class as of another.
             classes: Take only the first so many classes; 120 for NAS-Bench-201's part of ImageNet16.
-            image_size: Height and width that image files are scaled to.
+            image_size: Height and width that image files, and images of Pillow's, are scaled to.
 
         Raises:
             UserError: A value that is not allowed.
         """
         self.limits = Limits(device, time_limit, memory, workers, threads, pack, graphs, deterministic)
-        self._source, self._name, self._split = dataset, name, split
+        self._source, self._name, self._split = dataset, name, as_split(split)
         self._taken = {"limit": limit, "classes": classes, "image_size": image_size}
         _check(self.limits, self._taken, name)
         self.recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe or Recipe()
         self._benches: dict[str, TrainBench] = {}
+        self._read: list[Images] = []
 
-    @cached_property
+    @property
     def images(self) -> Images:
-        """The data, read and split when first needed."""
-        return load_images(self._source, self._name, self._split, **self._taken)
+        """The data, read and split when first needed, once for all recipes (`with_recipe`)."""
+        if not self._read:
+            self._read.append(load_images(self._source, self._name, self._split, **self._taken))
+        return self._read[0]
 
     def datasets(self, space: SearchSpace) -> list[str]:
         """The one data set.
@@ -94,10 +102,7 @@ class Train:
         Raises:
             UserError: The space has no networks to train.
         """
-        if not family(space).images:
-            raise UserError(
-                f"Networks of {space.name} read graphs, not images: measure {space.name} with a table."
-            )
+        check_networks(space)  # before the images are read, which takes its time
         return [self.images.name]
 
     def open(self, space: SearchSpace, dataset: str) -> TrainBench:
@@ -111,13 +116,13 @@ class Train:
         if dataset not in known:
             raise unknown_name("data set", dataset, known)
         if space.name not in self._benches:
+            self.recipe.check_size(*self.images.size[1:])
             self._benches[space.name] = TrainBench(space, self.images, self.recipe, self.limits)
         return self._benches[space.name]
 
     def with_recipe(self, recipe: Recipe) -> Train:
         """The same data and limits with another recipe; it has processes of its own."""
-        _ = self.images  # read once for both
-        other = copy.copy(self)
+        other = copy.copy(self)  # what is read of the data is shared
         other.recipe, other._benches = recipe, {}
         return other
 
@@ -141,14 +146,14 @@ def _check(limits: Limits, taken: dict[str, int | None], name: str | None) -> No
     device = limits.device
     if device not in ("auto", "cpu", "cuda") and not device.removeprefix("cuda:").isdecimal():
         raise UserError(f"Unknown device {device!r}; allowed: 'auto', 'cpu', 'cuda', 'cuda:N'.")
-    positive = {
+    numbers: dict[str, Any] = {
         what: getattr(limits, what) for what in ("time_limit", "memory", "workers", "threads", "pack")
-    }
-    for what, value in {**positive, "limit": taken["limit"], "image_size": taken["image_size"]}.items():
-        if value is not None and value <= 0:
-            raise UserError(f"{what}={value} is not allowed; it must be above 0.")
-    classes = taken["classes"]
-    if classes is not None and classes < 2:
-        raise UserError(f"classes={classes} is not allowed; it must be 2 or more.")
+    } | taken
+    plain = {what: x.item() if isinstance(x, np.generic) else x for what, x in numbers.items()}
+    try:
+        TrainSettings.model_validate(plain, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{first['loc'][0]}={first['input']!r} is not allowed: {first['msg']}.") from None
     if name is not None and (not name or "/" in name):
         raise UserError(f"The name {name!r} is not allowed: it must not be empty or hold '/'.")

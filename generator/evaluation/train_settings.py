@@ -6,13 +6,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from vitruvius.errors import UserError
+from vitruvius.generator.evaluation.images import SHARES, SPLIT, Split, as_split
 from vitruvius.generator.files import absolute
 
 
 class TrainSettings(BaseModel):
     """How candidates are trained; the arguments of `Train`, and their defaults."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     recipe: str = "fast"
     """A recipe that comes with us, or a TOML file with the fields of `Recipe`."""
@@ -38,6 +40,8 @@ class TrainSettings(BaseModel):
     """On a GPU, record a step of training once and replay it."""
     deterministic: bool = False
     """On a GPU, the same score for the same seed, at some cost."""
+    split: Split = SPLIT
+    """Shares of the images for training, validation and test."""
     limit: int | None = Field(default=None, ge=2)
     """Most images for training, and most for validation."""
     classes: int | None = Field(default=None, ge=2)
@@ -50,6 +54,15 @@ class TrainSettings(BaseModel):
     def _from_anywhere(cls, value: str) -> str:
         """A run is resumed from any folder."""
         return absolute(value) if value.endswith(".toml") else value
+
+    @field_validator("split", mode="before")
+    @classmethod
+    def _shares(cls, value: object) -> object:
+        """A list, or its text as the command line has it."""
+        try:
+            return as_split(value.strip("[]() ").split(",") if isinstance(value, str) else value)
+        except UserError:
+            raise ValueError(f"it must be {SHARES}") from None
 
     def arguments(self) -> dict[str, Any]:
         """Those that `Train` takes."""

@@ -12,19 +12,18 @@ import importlib
 import io
 import os
 import platform
-import queue
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from vitruvius.errors import UserError, VitruviusError
+from vitruvius.generator.evaluation.as_child import listen, take_pipes
 from vitruvius.generator.evaluation.batches import DeviceImages, to_device
 from vitruvius.generator.evaluation.engine import Trained, train_networks
 from vitruvius.generator.evaluation.frames import read_frame, read_message, write_message
@@ -47,9 +46,7 @@ def main(train: TrainFunction = train_networks) -> None:
     Args:
         train: What trains candidates; tests put faults here.
     """
-    requests = sys.stdin.buffer
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print must not get between the messages
+    requests, replies = take_pipes()
     settings, arrays = read_message(requests), read_frame(requests)
     if settings is None or arrays is None:
         return
@@ -67,7 +64,7 @@ def main(train: TrainFunction = train_networks) -> None:
         )
     del arrays
     write_message(replies, {"ready": label})
-    jobs = _listen(requests)
+    jobs = listen(requests)
     candidates = Candidates(train, images, recipe, settings["classes"], settings["graphs"])
     while True:
         job = jobs.get()
@@ -80,23 +77,11 @@ def _prepare(device: str, settings: dict[str, Any]) -> None:
     torch.set_num_threads(settings["threads"])
     if device == "cpu" or settings["deterministic"]:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when the GPU is first used
-        torch.use_deterministic_algorithms(True)
+        # A GPU has no such kernel for every operation: a candidate with one is trained all the same.
+        torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
     else:
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
-
-
-def _listen(requests: IO[bytes]) -> queue.Queue[dict[str, Any]]:
-    """Read jobs in a thread of its own, which ends the process when the parent is gone."""
-    jobs: queue.Queue[dict[str, Any]] = queue.Queue()
-
-    def read() -> None:
-        while (job := read_message(requests)) is not None:
-            jobs.put(job)
-        os._exit(0)
-
-    threading.Thread(target=read, daemon=True).start()
-    return jobs
 
 
 @dataclass(frozen=True, slots=True)

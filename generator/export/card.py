@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vitruvius.errors import UserError
+from vitruvius.generator.evaluation.images import SPLIT, Split
 from vitruvius.generator.files import as_argument
 from vitruvius.generator.networks import family
 from vitruvius.generator.networks.costs import Shape
@@ -116,6 +117,8 @@ class Card(BaseModel):
     """Take only so many of its classes."""
     image_size: int | None = None
     """Height and width that its image files are scaled to."""
+    split: Split = SPLIT
+    """Shares that the search trained on, validated on and set aside."""
     measured: tuple[str, ...] = ()
     """Lines: what the search measured."""
     principles: tuple[str, ...] = ()

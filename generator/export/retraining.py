@@ -11,17 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vitruvius.errors import UserError, VitruviusError
-from vitruvius.generator.evaluation.images import SPLIT, Images, Source, load_images
+from vitruvius.generator.evaluation.images import SPLIT, Images, Source, Split, as_split, load_images
 from vitruvius.generator.evaluation.recipe import Recipe, load_recipe, recipe_names
-from vitruvius.generator.evaluation.sources import source_name
+from vitruvius.generator.evaluation.sources import is_path, source_name
 from vitruvius.generator.export import export_card, read_card
 from vitruvius.generator.export.card import Card, Retraining, Rival, Trained
 from vitruvius.generator.export.finished import Finished, Score
+from vitruvius.generator.files import absolute
 from vitruvius.generator.networks import check_networks, family
 from vitruvius.generator.networks.costs import Shape
 from vitruvius.generator.space import Architecture, get_space
@@ -45,13 +46,15 @@ def retrain(
     seeds: int | Sequence[int] = 3,
     against: str | None = None,
     device: str = "auto",
+    split: Split | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Retraining:
     """Train an exported architecture and its rival, and put weights and results into the folder.
 
     The networks are as large as the recipe says. They are trained on what the search trained and validated
     on, and judged on what it never saw: the data set's own test part, else the images that were set aside.
-    Where there are none they are judged on the validation part, and the card says so.
+    Where there are none they are judged on the validation part, and the card says so. What the search left
+    out by its `limit` is trained on too.
 
     Args:
         folder: A folder that `export_card` wrote.
@@ -60,6 +63,8 @@ def retrain(
         seeds: So many seeds from 0, or the seeds.
         against: Key of the architecture to compare with; None takes that of the card.
         device: "auto", "cpu", "cuda" or "cuda:N".
+        split: Shares that the search had; None takes those of the card, or for another data set by name the
+            usual ones.
         progress: Is told what happened, a line for each network.
 
     Returns:
@@ -70,16 +75,13 @@ def retrain(
             or memory does not suffice.
         VitruviusError: A training run diverged, or the new files do not pass their check.
     """
-    card = read_card(folder)
+    card = _on_data(read_card(folder), dataset, split)
     space = get_space(card.space)
     check_networks(space)
     tell = progress or (lambda line: None)
     used, name = _recipe(recipe, card.space)
-    rival = Rival(key=space.parse(against).key, what="the given architecture") if against else card.rival
-    if rival is not None and space.parse(rival.key).id == space.parse(card.architecture).id:
-        tell(f"{rival.what} is the same architecture: there is nothing to compare")
-        rival = None
-    images, part = _images(card, dataset)
+    rival = _rival(card, against, tell)
+    images, part = _images(card, dataset, tell)
     numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not numbers:
         raise UserError(f"seeds={seeds} is not allowed: at least one network must be trained.")
@@ -91,8 +93,7 @@ def retrain(
         seconds=runs.seconds, winner=winner, rival=other,
         mean=runs.mean, deviation=runs.deviation,
     )  # fmt: skip
-    source = dataset if isinstance(dataset, str) else card.dataset
-    changed = {"shape": runs.shape, "retraining": retraining, "rival": rival, "dataset": source}
+    changed = {"shape": runs.shape, "retraining": retraining, "rival": rival}
     export_card(card.model_copy(update=changed), folder, first.float().cpu())
     runs.finished.clear()
     return retraining
@@ -134,6 +135,7 @@ class _Runs:
         self.deviation = tuple(self._images.deviation.tolist())
         self._recipe, self._progress, self.seconds = recipe, progress, 0.0
         channels, height, width = images.size
+        recipe.check_size(height, width)
         self.shape = Shape(images.classes, channels, height, width, recipe.width, recipe.cells, recipe.extras)
 
     def train(
@@ -215,23 +217,49 @@ def _recipe(recipe: Recipe | str, space: str) -> tuple[Recipe, str]:
     return load_recipe(recipe), recipe
 
 
-def _images(card: Card, dataset: Source | None) -> tuple[Images, str]:
+def _rival(card: Card, against: str | None, tell: Callable[[str], None]) -> Rival | None:
+    """What to compare with: what was given, else that of the card; None where it is the same architecture."""
+    parse = get_space(card.space).parse
+    rival = Rival(key=parse(against).key, what="the given architecture") if against else card.rival
+    if rival is not None and parse(rival.key).id == parse(card.architecture).id:
+        tell(f"{rival.what} is the same architecture: there is nothing to compare")
+        return None
+    return rival
+
+
+def _on_data(card: Card, dataset: Source | None, split: Split | None) -> Card:
+    """The card with what is trained on: facts of the run's data are not those of another data set."""
+    facts: dict[str, Any] = {}
+    if isinstance(dataset, str):
+        named = absolute(dataset) if is_path(dataset) else dataset
+        if named != card.dataset:
+            facts = {"dataset": named, "data_classes": None, "image_size": None, "split": SPLIT}
+    return card.model_copy(update=facts | ({} if split is None else {"split": as_split(split)}))
+
+
+def _images(card: Card, dataset: Source | None, tell: Callable[[str], None]) -> tuple[Images, str]:
     """What to train and to judge on, and what the scores are then called.
+
+    Args:
+        card: With what it is to be trained on.
+        dataset: Where that has no name, its images.
+        tell: Hears it where there are no images that the search did not see.
 
     Raises:
         UserError: No data set was said, and the card knows none.
     """
     from vitruvius.generator.evaluation.revealed import reveal_images
 
-    source = dataset if dataset is not None else card.dataset
+    source = card.dataset if dataset is None or isinstance(dataset, str) else dataset
     if isinstance(source, str) and not source:
         raise UserError(
             "The run did not train, so there is no data set to train on: name one, as `--dataset cifar10` or "
             "the path of your images."
         )
-    kept = {"classes": card.data_classes, "image_size": card.image_size} if dataset is None else {}
-    final = reveal_images(source, SPLIT, **kept)
+    kept = {"classes": card.data_classes, "image_size": card.image_size} if isinstance(source, str) else {}
+    final = reveal_images(source, card.split, **kept)
     if final is not None:
         name = source_name(source) if isinstance(source, str) else final.name
         return replace(final, name=name), TEST
-    return load_images(source, None, SPLIT, **kept), VALIDATION
+    tell(f"the split {card.split} sets no image aside: judged on the validation part, which the search saw")
+    return load_images(source, None, card.split, **kept), VALIDATION

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vitruvius.knowledge.cost_rules import CostRule, cost_rules
     from vitruvius.knowledge.ledger import Ledger
     from vitruvius.knowledge.predicate import Predicate
-    from vitruvius.knowledge.principle import Principle
+    from vitruvius.knowledge.principle import Principle, Proposal
     from vitruvius.knowledge.store import Store
 
 _HOMES = {
@@ -47,6 +47,7 @@ _HOMES = {
     "Pool": "generator.evaluation.pool",
     "Predicate": "knowledge.predicate",
     "Principle": "knowledge.principle",
+    "Proposal": "knowledge.principle",
     "Ray": "generator.evaluation.ray_cluster",
     "SearchSpace": "generator.space",
     "Session": "agents.session",
@@ -64,7 +65,7 @@ _HOMES = {
 __version__ = "0.1.0"
 __all__ = [
     "Architecture", "Best", "CostRule", "Function", "Ledger", "Manual", "Measurement", "Options", "Pool",
-    "Predicate", "Principle", "Ray", "SearchSpace", "Session", "Store", "Table", "Task", "Train",
+    "Predicate", "Principle", "Proposal", "Ray", "SearchSpace", "Session", "Store", "Table", "Task", "Train",
     "VitruviusError", "WithLatency", "ZeroCost", "cost_rules", "get_space",
 ]  # fmt: skip
 

@@ -167,6 +167,10 @@ def build_sources(settings: Settings, task: Task) -> list[Task]:
         others = [name for name in task.evaluator.datasets(task.space) if name != task.dataset]
         return [task.sibling(name) for name in others if name != "proteins"]
     for name in settings.sources:
+        if name in task.evaluator.datasets(task.space) and name not in space_names():
+            raise SettingsError(
+                f"The source {name!r} names no task: write SPACE/DATASET, {task.space.name}/{name}."
+            )
         if Path(name).exists() and name.partition("/")[0] not in space_names():
             raise SettingsError(
                 f"The source {name!r} is a file or folder, but a source is a task: SPACE/DATASET. What a run "

@@ -246,7 +246,7 @@ def dump_settings(settings: Settings) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(one) for one in value) + "]"
     if isinstance(value, str):
         escaped = bare_url(value).replace("\\", "\\\\").replace('"', '\\"')

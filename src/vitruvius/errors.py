@@ -117,6 +117,7 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UnknownNameErr
         The error, to be raised by the caller: what was given, the nearest, all that is allowed.
     """
     names = sorted(set(allowed))
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    within = [one for one in names if one.rpartition("/")[2] == name]  # a data set without its space
+    near = within or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return UnknownNameError(f"Unknown {kind} {name!r}.{hint} Allowed: {', '.join(names) or 'none'}.")

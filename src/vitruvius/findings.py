@@ -21,6 +21,7 @@ class Winner:
         evaluation: Which counted evaluation found it, from 1.
         share: Why it was measured: "initial", "open", "guided" ...
         params: Millions of parameters, None if not known.
+        latency: Device -> milliseconds, as far as it was measured.
         flops: Millions of multiply-adds, None if not known.
         choices: Decision -> choice.
         drawing: The architecture as lines of text.
@@ -33,6 +34,7 @@ class Winner:
     evaluation: int
     share: str
     params: float | None
+    latency: Mapping[str, float]
     flops: float | None
     choices: Mapping[str, str]
     drawing: str

@@ -280,6 +280,7 @@ def _winner(evaluation: int, learned: Learned, supported: Sequence[Principle]) -
         evaluation=evaluation,
         share=learned.share,
         params=m.params,
+        latency=dict(m.latency),
         flops=m.flops,
         choices=choices,
         drawing=drawing,

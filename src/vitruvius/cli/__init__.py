@@ -37,7 +37,9 @@ def _run() -> None:
     if debug:
         # Accepted anywhere on the line: whoever adds it adds it at the end.
         sys.argv = [argument for argument in sys.argv if argument != "--debug"]
-    for argument in sys.argv[1:]:
+    for before, argument in zip(sys.argv, sys.argv[1:], strict=False):
+        if not argument and before.startswith("--") and "=" not in before:
+            _fail(f"Nothing stands after {before}: give it a value, or leave it out (is a variable empty?).")
         try:
             argument.encode()
         except UnicodeEncodeError:

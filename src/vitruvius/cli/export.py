@@ -111,7 +111,7 @@ def _known_shape(
     """
     from vitruvius.config import TRAINING
     from vitruvius.errors import UnknownNameError, UserError
-    from vitruvius.generator.evaluation.images import SPLIT, load_images
+    from vitruvius.generator.evaluation.images import load_images
     from vitruvius.generator.evaluation.recipe import Recipe, load_recipe
     from vitruvius.generator.networks.costs import Shape
 
@@ -121,7 +121,7 @@ def _known_shape(
         if None in sizes:
             try:
                 images = load_images(
-                    settings.dataset, None, SPLIT,
+                    settings.dataset, None, settings.train.split,
                     classes=settings.train.classes, image_size=settings.train.image_size,
                 )  # fmt: skip
             except UnknownNameError:
@@ -172,6 +172,7 @@ def _data(settings: Settings | None) -> dict[str, Any]:
     taken = settings.train
     return {
         "dataset": settings.dataset, "data_classes": taken.classes, "image_size": taken.image_size,
+        "split": taken.split,
     }  # fmt: skip
 
 

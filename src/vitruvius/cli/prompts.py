@@ -36,20 +36,16 @@ def list_templates(folder: Folder = None, as_json: AsJson = False) -> None:
 
     rows: list[dict[str, str]] = []
     for name in library.names(folder):
-        template = library.load(library.locate(name, folder))
-        own = template.path.parent != library.BUILT_IN
-        broken = bool(library.check(template))
-        rows.append(
-            {
-                "name": name,
-                "origin": "yours" if own else "built in",
-                "version": template.version,
-                "hash": template.hash,
-                "state": "broken" if broken else "ok",
-                "description": template.description,
-                "path": str(template.path),
-            }
-        )
+        place = library.locate(name, folder)
+        row = {"name": name, "origin": "yours" if place.parent != library.BUILT_IN else "built in"}
+        try:
+            template = library.load(place)
+        except TemplateError:  # one that cannot even be read hides no other
+            row |= {"version": "", "hash": "-" * 12, "state": "broken", "description": "", "path": str(place)}
+        else:
+            row |= {"version": template.version, "hash": template.hash, "description": template.description}
+            row |= {"state": "broken" if library.check(template) else "ok", "path": str(place)}
+        rows.append(row)
     if as_json:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
@@ -160,10 +156,16 @@ def check(
     from vitruvius.prompts import library
 
     wanted = library.names(folder) if name is None else [name]
-    templates = [library.load(library.locate(one, folder)) for one in wanted]
+    templates: list[Template] = []
+    problems: list[Problem] = []
+    for place in (library.locate(one, folder) for one in wanted):
+        try:
+            templates.append(library.load(place))
+        except TemplateError as error:  # one that cannot even be read hides no other
+            problems.append(library.Problem(str(place), 1, str(error)))
     record = None if run is None else _record(run)
-    problems = _problems(templates, record, room_of(reasoner, context))
-    _report(problems, len(templates), as_json)
+    problems += _problems(templates, record, room_of(reasoner, context))
+    _report(problems, len(wanted), as_json)
 
 
 def _problems(

@@ -102,12 +102,16 @@ def _contenders(
     from vitruvius.prompts.versions import version
     from vitruvius.replay import stands_for
 
+    if "none" in (first, second):
+        raise UserError("none proposes nothing: compare two templates, or reasoners such as statistics.")
     models = [":" in each or each == "statistics" for each in (first, second)]
     if all(models):
         return [(first, first, None), (second, second, None)]
     if any(models):
         raise UserError(f"{first!r} and {second!r} are a template and a model: name two of one kind.")
     model = reasoner or record.reasoner
+    if model.startswith("object:"):
+        raise UserError(f"{record.run} had a reasoner of a script: name a language model with --reasoner.")
     if ":" not in model:
         raise UserError(f"{model} asks no template: name a language model with --reasoner.")
     runs = [record.run, *sorted(Path("runs").glob("*"))]
@@ -151,8 +155,11 @@ def _most(reasoner: Reasoner, repeat: int) -> str:
     from vitruvius.agents.prices import FREE
     from vitruvius.agents.spending import Allowance, Limits
 
-    if not reasoner.uses_templates or getattr(reasoner, "price", None) == FREE:
+    price = getattr(reasoner, "price", None)
+    if not reasoner.uses_templates or price == FREE:
         return ""
+    if price is None:
+        return " (its price is not known: only tokens are limited)"
     return f" (at most ${min(repeat * Limits().money, Allowance().money):.2f})"
 
 

@@ -22,6 +22,9 @@ MILESTONES = 5
 """Columns of the curve's table."""
 
 
+_DEVICES = 3  # latencies on more of them would hide the rest of a line
+
+
 def show(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print plain data.")] = False,
@@ -95,6 +98,8 @@ def _best(summary: Summary, console: Console) -> None:
         for name, value in (("parameters", best.params), ("multiply-adds", best.flops))
         if value is not None
     )
+    if len(best.latency) <= _DEVICES:
+        cost += "".join(f", {value:.3g} ms on {device}" for device, value in best.latency.items())
     _line(console, f"{best.key}  (evaluation {best.evaluation}, {best.share}{cost})")
     _line(console, best.drawing)
     for sentence in best.principles:
@@ -253,7 +258,7 @@ def _next(summary: Summary, console: Console) -> None:
             _line(console, f"vitruvius export {run} --architecture KEY     another of the front")
     else:
         _line(console, f"vitruvius show {run} --json     the best, choice by choice, and all else as data")
-    _line(console, f'vitruvius principles search "which operations help?" --run {run}')
+    _line(console, f'vitruvius principles ask "which operations help?" --run {run}')
 
 
 def number(value: float | None) -> str:
