@@ -19,15 +19,15 @@ from vitruvius.agents.pareto import spread_budgets
 from vitruvius.errors import SettingsError, unknown_name
 from vitruvius.generator.evaluation.task import Task, measurable
 from vitruvius.generator.space import Choices
-from vitruvius.knowledge.conditions import Bound
 from vitruvius.knowledge.cost_rules import CostRule, cost_rules, known_costs
 from vitruvius.knowledge.population import Mask, Population
-from vitruvius.knowledge.predicate import Not, Predicate
+from vitruvius.knowledge.predicate import Predicate, costs_in
 from vitruvius.knowledge.steering import all_rows
 from vitruvius.knowledge.wording import decimal
 
 _AT_ONCE, _MOST_TRIED = 20_000, 1_000_000  # draws where a space is too large to list
 _LONG = 5.0  # seconds
+_FEW = 20_000  # rows of which the member that is measured is found one by one
 MOST_COSTS = 3
 """Objectives beside the score: with more, nearly everything that is measured is on the front."""
 RULES = 3
@@ -48,9 +48,23 @@ class Feasible:
 
     @cached_property
     def everywhere(self) -> Mask:
-        """Which of `steering.all_rows(space)` may be measured: (N,)."""
+        """Which of `steering.all_rows(space)` may be measured, their representatives too: (N,)."""
         rows = all_rows(self.task.space)
-        return self._holds(rows) & measurable(self.task.bench, rows)
+        found = self._holds(rows) & measurable(self.task.bench, rows)
+        if self.predicate is not None and found.any() and (self._looked_up or found.sum() <= _FEW):
+            found[found] = self.allows(rows[found])
+        return found
+
+    @property
+    def _looked_up(self) -> bool:
+        return hasattr(self.task.bench, "representative_positions")
+
+    @cached_property
+    def classes(self) -> int | None:
+        """How many different architectures may be measured; None where the space cannot be listed."""
+        if self.task.space.size is None:
+            return None
+        return len(np.unique(self.task.space.classes(all_rows(self.task.space)[self.everywhere])))
 
     @cached_property
     def partial(self) -> bool:
@@ -101,7 +115,9 @@ class Feasible:
             f"{int(self.everywhere.sum()):,} of {size:,}" if size is not None else f"about {self.share:.2%}"
         )
         share = f" ({self.share:.2%})" if size is not None else ""
-        return f"{self.text()}: {count} architectures are feasible{share}"
+        alike = self.classes is not None and self.classes < self.everywhere.sum()
+        apart = f", {self.classes:,} of them different" if alike else ""
+        return f"{self.text()}: {count} architectures are feasible{share}{apart}"
 
 
 @dataclass(frozen=True)
@@ -181,8 +197,10 @@ class Aims:
         if here is not None and here.predicate is not None and source.space.name == here.task.space.name:
             one = source.bench.costs(source.space.sample(1, np.random.default_rng(0)))
             there = Feasible(source, here.predicate)
-            if here.predicate.fits(source.space, one) and there.everywhere.sum() >= least:
-                return there
+            if here.predicate.fits(source.space, one):
+                left = there.everywhere.sum() if there.classes is None else there.classes
+                if left >= least:
+                    return there
         return limited(source)
 
     def facts(self) -> dict[str, Any]:
@@ -201,9 +219,7 @@ class Aims:
         """The costs that objectives or the constraint name."""
         names = () if self.objectives is None else self.objectives.names
         predicate = None if self.feasible is None else self.feasible.predicate
-        return (
-            tuple(dict.fromkeys([*names, *(one.cost for one in _bounds(predicate))])) if predicate else names
-        )
+        return tuple(dict.fromkeys([*names, *(costs_in(predicate) if predicate else ())]))
 
     def _rules(self, cost: str) -> list[CostRule]:
         """What makes architectures dear, in the whole space."""
@@ -286,17 +302,9 @@ def limited(task: Task) -> Feasible | None:
     return everything if task.evaluator.tabular and everything.partial else None
 
 
-def _bounds(predicate: Predicate) -> list[Bound]:
-    """The bounds of costs in a predicate."""
-    if isinstance(predicate, Bound):
-        return [predicate]
-    parts = [*getattr(predicate, "parts", ()), *([predicate.part] if isinstance(predicate, Not) else [])]
-    return [bound for part in parts for bound in _bounds(part)]
-
-
 def _ranges(task: Task, predicate: Predicate) -> str:
     """Between what the bounded costs lie in the space, as a part of a sentence."""
-    names = dict.fromkeys(bound.cost for bound in _bounds(predicate))
+    names = costs_in(predicate)
     costs = task.bench.costs(all_rows(task.space))
     told = [
         f"{name} goes from {decimal(round(float(np.nanmin(costs[name])), 4))} "
@@ -310,4 +318,8 @@ def _measured_for(task: Task, rows: Choices) -> Choices:
     """The member that is measured for the class of each row: (n, D)."""
     if task.space.form is not None:  # in a described space each is a class of its own
         return rows
+    stands: Any = getattr(task.bench, "representative_positions", None)
+    if stands is not None:
+        positions: Any = getattr(task.bench, "positions")  # noqa: B009 - a table has both
+        return task.space.enumerate()[stands()[positions(rows)]]
     return task.space.rows(task.bench.representative(one) for one in task.space.architectures(rows))

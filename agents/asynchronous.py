@@ -14,7 +14,7 @@ import numpy as np
 
 from vitruvius.agents.candidates import Batch
 from vitruvius.agents.journal import Journal
-from vitruvius.agents.measuring import Say, Timed, check_failures, lookup, record
+from vitruvius.agents.measuring import Say, Timed, asked_for, check_failures, lookup, record
 from vitruvius.agents.selection import Selector
 from vitruvius.generator.evaluation.task import stream
 from vitruvius.generator.space import Architecture
@@ -75,7 +75,8 @@ def search(
 
     with timed("evaluation"):
         for measurement in stream(journal.task.bench, more, seed=0):
-            record(journal, measurement, *out.pop(measurement.key), say)
+            key = asked_for(measurement, out, journal.task.bench).key
+            record(journal, measurement, *out.pop(key), say)
             settle()
             check_failures(journal, evaluations)
     return not used_up

@@ -72,7 +72,12 @@ class Purse:
         self.feasible = limited(task) if feasible is None else feasible
         self.curve = Curve(task.metric.maximize)
         self._left = evaluations
-        self._tries = PATIENCE * evaluations
+        space = task.space
+        if self.feasible is not None and space.size is not None:
+            most = int(self.feasible.everywhere.sum())
+        else:
+            most = space.size or evaluations
+        self._tries = PATIENCE * min(evaluations, most)
         self._known: dict[str, float] = {}
 
     @property

@@ -31,9 +31,12 @@ def check_sources(target: Task, sources: Sequence[Task]) -> None:
 
     Raises:
         TargetLeakError: A source is the target under any table or fidelity.
-        SettingsError: The target or a source is no task, but its name, for example.
+        SettingsError: The target or a source is no task, but its name, say; or a source is named twice.
     """
     _refuse_names((target, *sources))
+    names = [source.name for source in sources]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise SettingsError(f"The source {twice[0]} is named {names.count(twice[0])} times: name it once.")
     for source in sources:
         check_labels(target, [source.label], f"Source task {source.name}")
 

@@ -42,23 +42,47 @@ class Journal:
         self.scored: tuple[object, list[Principle]] | None = None  # from what, what `rescore` found
         self._rows: dict[str, tuple[int, ...]] = {}
         self._events: dict[str, list[Event]] = {}
+        self._orders: set[int] = set()
+        self._open: dict[tuple[int, str], str] | None = None  # batch and key -> share, of what is in flight
+        self._counted = 0
+        self.best: Measurement | None = None
         for learned in ledger.learned(session):
-            self._learned.setdefault(learned.measurement.task, []).append(learned)
+            self._add(learned)
 
     # ---- measurements ---------------------------------------------------------------------
 
     def record(self, measurement: Measurement, *, batch: int, share: str) -> Learned:
         """Write one measurement down; what the session knew already is returned as it was."""
         learned = self.ledger.record(measurement, session=self.session, batch=batch, share=share)
-        known = self._learned.setdefault(measurement.task, [])
-        if all(learned.order != other.order for other in known[-64:]):
-            known.append(learned)
+        self._add(learned)
         return learned
 
     def record_all(self, measurements: Sequence[Measurement], *, share: str) -> None:
         """Write measurements of a source task down in one transaction."""
         for learned in self.ledger.record_all(measurements, session=self.session, batch=0, share=share):
-            self._learned[learned.measurement.task].append(learned)
+            self._add(learned)
+
+    def _add(self, learned: Learned) -> None:
+        """Take in what the ledger holds; once."""
+        if learned.order in self._orders:
+            return
+        self._orders.add(learned.order)
+        measurement = learned.measurement
+        self._learned.setdefault(measurement.task, []).append(learned)
+        if measurement.task != self.task.name:
+            return
+        if self._open is not None:
+            self._open.pop((learned.batch, measurement.key), None)
+        self._counted += learned.counted
+        if learned.counted and measurement.ok and self._beats(measurement):
+            self.best = measurement
+
+    def _beats(self, measurement: Measurement) -> bool:
+        """Whether a score is better than the best so far; the first of equals stays."""
+        if self.best is None:
+            return True
+        new, old = measurement.score or 0.0, self.best.score or 0.0
+        return new > old if self.task.metric.maximize else new < old
 
     def learned(self, task: str | None = None) -> list[Learned]:
         """What was learned on a task (the target by default), in order, failures included."""
@@ -66,7 +90,7 @@ class Journal:
 
     def counted(self) -> int:
         """Evaluations of the target that counted against the budget."""
-        return sum(learned.counted for learned in self._learned[self.task.name])
+        return self._counted
 
     def known_ids(self) -> set[str]:
         """Ids of the target that need no further evaluation: measured, failed here, or being measured."""
@@ -75,14 +99,11 @@ class Journal:
 
     def in_flight(self) -> list[tuple[int, str, str]]:
         """Batch, key and share of what was drawn and has no measurement yet, in order."""
-        done = {(x.batch, x.measurement.key) for x in self._learned[self.task.name]}
-        return [
-            (event.number, key, event.data["shares"][key])
-            for event in self.events("batch")
-            if event.number is not None
-            for key in event.data["keys"]
-            if (event.number, key) not in done
-        ]
+        if self._open is None:
+            done = {(x.batch, x.measurement.key) for x in self._learned[self.task.name]}
+            drawn = [one for event in self.events("batch") for one in _drawn(event)]
+            self._open = {place: share for place, share in drawn if place not in done}
+        return [(number, key, share) for (number, key), share in self._open.items()]
 
     def unsettled(self) -> list[int]:
         """Numbers of the batches that are measured, and whose results have not been worked in yet."""
@@ -140,6 +161,12 @@ class Journal:
                 return np.array(event.data["scores"], dtype=np.float64)
         return np.sort(scores)
 
+    def designed(self, initial: int) -> bool:
+        """Whether the initial design is measured; what was told beside it does not count."""
+        learned = [x for x in self._learned[self.task.name] if x.counted]
+        uniform = sum(x.share in UNIFORM_SHARES for x in learned)
+        return len(learned) >= initial and (uniform >= initial or all(x.share != "told" for x in learned))
+
     def freeze_reference(self, name: str) -> None:
         """Freeze the reference of a task at what was measured uniformly so far."""
         observed = self.observations(name)
@@ -172,11 +199,16 @@ class Journal:
 
     def log(self, kind: str, data: Mapping[str, Any], *, number: int | None = None) -> None:
         """Write an event down; the same event twice is written once."""
-        self._events.pop(kind, None)
-        self.ledger.log(self.session, kind, dict(data), number=number)
+        event = self.ledger.log(self.session, kind, dict(data), number=number)
+        if event is None:
+            return
+        if kind in self._events:
+            self._events[kind].append(event)
+        if kind == "batch" and self._open is not None:
+            self._open |= dict(_drawn(event))
 
     def events(self, kind: str) -> list[Event]:
-        """What happened of one kind, in order; read again after `log` has added to it."""
+        """What happened of one kind, in order; do not change the list."""
         if kind not in self._events:
             self._events[kind] = self.ledger.events(self.session, kind)
         return self._events[kind]
@@ -195,3 +227,10 @@ class Journal:
             return None
         latest = max(events, key=lambda event: event.number or 0)
         return latest.number or 0, latest.data
+
+
+def _drawn(event: Event) -> list[tuple[tuple[int, str], str]]:
+    """Batch and key of what an event of a batch drew, with its share."""
+    if event.number is None:
+        return []
+    return [((event.number, key), event.data["shares"][key]) for key in event.data["keys"]]

@@ -18,7 +18,7 @@ from vitruvius.agents.reasoner import UNREADABLE, Author, Brief, Reasoner, Refle
 from vitruvius.agents.spending import spent
 from vitruvius.errors import ModelError
 from vitruvius.generator.space import Architecture, Choices
-from vitruvius.knowledge.evidence import assess
+from vitruvius.knowledge.evidence import agrees, assess
 from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.principle import Label, Origin, Principle, PrincipleStatus, principle_id
 from vitruvius.knowledge.pruning import Restriction, prune, reopen
@@ -300,13 +300,7 @@ def _ranks(observed: Observations) -> np.ndarray[tuple[int], np.dtype[np.float64
 
 def satisfied(journal: Journal, architecture: Architecture) -> tuple[Principle, ...]:
     """Supported principles that an architecture satisfies, or rightly does not where they warn."""
-    from vitruvius.knowledge.predicate import Predicate
-
     row = architecture.row
     costs = {name: float(values[0]) for name, values in journal.task.bench.costs(row).items()}
-    found: list[Principle] = []
-    for principle in journal.ledger.principles(session=journal.session, status=PrincipleStatus.SUPPORTED):
-        predicate = Predicate.parse(principle.proposal.predicate)
-        if predicate.holds_one(architecture, costs) == (principle.proposal.direction > 0):
-            found.append(principle)
-    return tuple(found)
+    supported = journal.ledger.principles(session=journal.session, status=PrincipleStatus.SUPPORTED)
+    return tuple(principle for principle in supported if agrees(principle, architecture, costs))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from vitruvius.agents.candidates import Batch
 from vitruvius.agents.journal import Journal
 from vitruvius.agents.results import Clock
 from vitruvius.errors import BudgetError, UserError
-from vitruvius.generator.evaluation.task import Measurement, Status, Task
+from vitruvius.generator.evaluation.task import Bench, Measurement, Status, Task
 from vitruvius.generator.space import Architecture
 
 Say = Callable[[str], None]
@@ -78,32 +78,68 @@ def measure(journal: Journal, batch: Batch, say: Say) -> None:
             todo.append(architecture)
         else:
             record(journal, cached, batch.number, batch.shares[key], say)
-    for measurement in task.bench.measure(todo, seed=0):
+    for measurement in answers(task.bench, todo):
         record(journal, measurement, batch.number, shares[measurement.key], say)
 
 
-def lookup(journal: Journal, architecture: Architecture) -> Measurement | None:
-    """The score of an architecture as the session's task measures it, if the ledger has it."""
-    bench = journal.task.bench
-    return journal.ledger.lookup(
+def answers(bench: Bench, architectures: Sequence[Architecture]) -> Iterator[Measurement]:
+    """What a bench measures of these: one measurement for each.
+
+    Raises:
+        UserError: It left one out, or measured another one.
+    """
+    left = {architecture.key for architecture in architectures}
+    for measurement in bench.measure(architectures, seed=0):
+        yield asked_for(measurement, left, bench)
+        left.discard(measurement.key)
+    if left:
+        raise UserError(
+            f"The evaluator {bench.evaluator} gave no measurement of {min(left)}: it must give one for each "
+            "architecture, with a status and a reason where there is no score."
+        )
+
+
+def asked_for(measurement: Measurement, keys: Collection[str], bench: Bench) -> Measurement:
+    """The measurement, if it is of one of these keys.
+
+    Raises:
+        UserError: It is of another one.
+    """
+    if measurement.key not in keys:
+        raise UserError(
+            f"The evaluator {bench.evaluator} measured {measurement.key}, which it was not asked for: it "
+            "must give one measurement for each architecture."
+        )
+    return measurement
+
+
+def lookup(journal: Journal, architecture: Architecture, task: Task | None = None) -> Measurement | None:
+    """The result for an architecture as a task (by default the target) measures it, if the ledger has it.
+
+    A failure of another session is none: what was to blame, a full disk or a limit, may be mended.
+    """
+    task = task or journal.task
+    bench = task.bench
+    known = journal.ledger.lookup(
         key=architecture.key,
-        task=journal.task.name,
+        task=task.name,
         fingerprint=bench.fingerprint,
         evaluator=bench.evaluator,
         fidelity=bench.fidelity,
         seed=0,
     )
+    return known if known is not None and known.status.permanent else None
 
 
 def record(journal: Journal, measurement: Measurement, batch: int, share: str, say: Say) -> Measurement:
     """Write a measurement down and say it in one line; the one that is in the ledger now."""
-    before = best_measurement(journal)
+    before = journal.best
     measurement = journal.record(measurement, batch=batch, share=share).measurement
     head = f"[{journal.counted():3d}] {share:7}"
     if not measurement.ok or measurement.score is None:
         say(f"{head} {measurement.status}: {' '.join(measurement.reason.split())}")
         return measurement
-    after = best_measurement(journal)
+    after = journal.best
     mark = "  <- best so far" if after is not None and after is not before else ""
     say(f"{head} {journal.task.metric.format(measurement.score)}  {measurement.key}{mark}")
     return measurement
@@ -125,13 +161,6 @@ def tell(journal: Journal, measurement: Measurement, batch: int, share: str, say
 
 def _said(measurement: Measurement) -> str:
     return str(measurement.status) if measurement.score is None else f"{measurement.score:.6g}"
-
-
-def best_measurement(journal: Journal) -> Measurement | None:
-    """The counted measurement with the best validation score; the first of equals; None before any."""
-    sign = 1 if journal.task.metric.maximize else -1
-    good = [m for m in journal.curve() if m.ok]
-    return max(good, key=lambda m: sign * (m.score or 0.0)) if good else None
 
 
 def check_failures(journal: Journal, evaluations: int) -> None:
@@ -186,7 +215,12 @@ def told(
             f"{architecture!r} is not of the space {task.space.name}: tell architectures that ask returned."
         )
     if isinstance(score, Measurement):
-        return score
+        given, meant = score, task.bench.representative(architecture)
+        if (given.task, given.id) != (task.name, architecture.id) or given.key != meant.key:
+            raise UserError(
+                f"The measurement is of {given.key} on {given.task}, but {meant.key} on {task.name} is told."
+            )
+        return given
     if score is not None:
         score = _finite(score)
     bench = task.bench

@@ -13,13 +13,21 @@ import inspect
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from vitruvius.agents.reasoner import Brief, Reasoner, Reflection
 from vitruvius.errors import InvalidPredicateError, UnknownNameError, UserError
 from vitruvius.generator.evaluation.theirs import named_object
 from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.principle import Proposal, principle_id
+
+
+class Reflects(Protocol):
+    """As much as is needed of a reasoner."""
+
+    def reflect(self, brief: Brief) -> Reflection | Iterable[Proposal]:
+        """Propose principles from what may be seen."""
+        ...
 
 
 def own_reasoner(given: Any) -> Reasoner | None:
@@ -132,4 +140,4 @@ def _identity(proposal: Proposal) -> str:
     return "" if isinstance(proposal.predicate, str) else principle_id(proposal)
 
 
-__all__ = ["OwnReasoner", "own_reasoner", "reasoner_from_file"]
+__all__ = ["OwnReasoner", "Reflects", "own_reasoner", "reasoner_from_file"]

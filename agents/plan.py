@@ -8,7 +8,9 @@ from typing import Any
 from vitruvius.agents.aims import Aims
 from vitruvius.agents.journal import Journal
 from vitruvius.agents.options import Options
+from vitruvius.agents.own_reasoner import OwnReasoner
 from vitruvius.agents.prices import price_of
+from vitruvius.agents.reasoner import Reasoner
 from vitruvius.agents.reasoners import BOTH, own_price
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.evaluation.with_latency import BenchWithLatency
@@ -21,9 +23,9 @@ def make_plan(
     options: Options,
     evaluations: int,
     aims: Aims = Aims(),
-    own: str | None = None,
+    reasoner: Reasoner | None = None,
 ) -> dict[str, Any]:
-    """The plan as plain data; `lines` are for people, `own` the name of a reasoner of the user's."""
+    """The plan as plain data; `lines` are for people, `reasoner` is that of the session, once it has one."""
     task, counted = journal.task, journal.counted()
     left = max(evaluations - counted, 0)
     held = round(options.held_share * options.source_size)
@@ -35,8 +37,9 @@ def make_plan(
         f"task       {task.name}: {task.metric.name} ({direction}), {_size(task)} architectures",
         f"budget     {evaluations:,} evaluations, {counted:,} done, {left:,} to do: {how}",
     ]
-    if task.space.size is not None and evaluations > task.space.size:
-        lines.append(f"           more than there are: it ends when all {task.space.size:,} are known")
+    most = task.space.size if aims.feasible is None else aims.feasible.classes
+    if most is not None and evaluations > most:
+        lines.append(f"           more than there are: it ends when all {most:,} are known")
     lines += [*foretold, *aims.describe()]
     if sources:
         total = len(sources) * options.source_size
@@ -49,7 +52,8 @@ def make_plan(
         many = f"{taken} principle{'s' * (taken != 1)}"
         left = "".join(f"; {n} left out: {reason}" for reason, n in event.data["refused"].items() if n)
         lines.append(f"pack       {event.data['name']}: {many} taken over, to be tested here{left}")
-    told = _reasoner(options) if own is None else f"{own} (an object of your own)"
+    own = isinstance(reasoner, OwnReasoner)
+    told = f"{reasoner.name} (an object of your own)" if own else _reasoner(options)
     lines.append(f"reasoner   {told}")
     writer = f"VQ-VAE codes, written by a code language model (engine: {options.proposer})"
     lines.append(f"generator  {_WRITERS.get(options.proposer, writer)}")

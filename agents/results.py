@@ -108,9 +108,9 @@ def best(journal: Journal) -> Best:
     Raises:
         UserError: Nothing has been measured.
     """
-    from vitruvius.agents import learning, measuring
+    from vitruvius.agents import learning
 
-    measurement = measuring.best_measurement(journal)
+    measurement = journal.best
     if measurement is None:
         raise UserError("Nothing has been measured yet: run the session, or tell it a score.")
     architecture = journal.architecture(measurement.key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from vitruvius.agents.guard import check_sources
 from vitruvius.agents.journal import Journal
 from vitruvius.agents.opening import describe, keep_templates, session_id, start, template_folder
 from vitruvius.agents.options import Options, build_options
-from vitruvius.agents.own_reasoner import OwnReasoner, own_reasoner
+from vitruvius.agents.own_reasoner import Reflects, own_reasoner
 from vitruvius.agents.plan import make_plan
 from vitruvius.agents.results import Best, Clock
 from vitruvius.agents.sources import measure_sources
@@ -49,7 +50,7 @@ class Session:
         *,
         sources: Sequence[Task] = (),
         options: Options | None = None,
-        reasoner: str | Reasoner | None = None,
+        reasoner: str | Reflects | None = None,
         ledger: str | None = None,
         templates: Path | None = None,
         progress: Callable[[str], None] | None = None,
@@ -176,8 +177,7 @@ class Session:
         self.options.check_budget(evaluations)
         if self.options.reasoner != "none" and self.options.reflect_every:
             _ = self.reasoner  # a wrong name or a broken template is refused before anything is spent
-        own = self._reasoner.name if isinstance(self._reasoner, OwnReasoner) else None
-        plan = make_plan(self.journal, self.sources, self.options, evaluations, self.aims, own)
+        plan = make_plan(self.journal, self.sources, self.options, evaluations, self.aims, self._reasoner)
         for line in plan["lines"]:
             self.say(line)
         self.journal.log("plan", plan)
@@ -264,7 +264,7 @@ class Session:
         killed in between.
         """
         for number in self.journal.unsettled():
-            if self.journal.event("reference", 0) is None and self.journal.counted() >= self.options.initial:
+            if self.journal.event("reference", 0) is None and self.journal.designed(self.options.initial):
                 self.journal.freeze_reference(self.task.name)
             with self._timed("evidence"):
                 learning.rescore(self.journal)
@@ -288,7 +288,7 @@ class Session:
     # ---- the same steps, one at a time -------------------------------------------------------
 
     def ask(self, n: int = 1) -> list[Architecture]:
-        """The next n architectures to measure; asking again before telling gives the same ones."""
+        """The next architectures to measure, n at most; those that were not told yet come again first."""
         if n < 1:
             raise UserError(f"ask({n}): n must be at least 1.")
         self.learn_sources()
@@ -379,15 +379,15 @@ class Session:
         return Clock(self._spent, part)
 
     def close(self) -> None:
-        """Stop the engines and let go of the folder; calling twice is allowed."""
-        if self._scratch is not None:
-            self._scratch.cleanup()
-        for name in ("engine", "_reasoner", "_store", "ledger"):
-            part = getattr(self, name, None)
-            if part is not None:
-                part.close()
-        if self._lock is not None:
-            self._lock.release()
+        """Stop the engines and let go of the folder, whatever fails; calling twice is allowed."""
+        with ExitStack() as last_first:
+            if self._lock is not None:
+                last_first.callback(self._lock.release)
+            if self._scratch is not None:
+                last_first.callback(self._scratch.cleanup)
+            for name in ("ledger", "_store", "_reasoner", "engine"):
+                if (part := getattr(self, name, None)) is not None:
+                    last_first.callback(part.close)
 
     def __enter__(self) -> Session:
         """Use as a context manager: closed at the end."""

@@ -8,12 +8,16 @@ from dataclasses import replace
 from vitruvius.agents.aims import Aims
 from vitruvius.agents.candidates import draw_new, stream
 from vitruvius.agents.journal import Journal
+from vitruvius.agents.measuring import answers, lookup
 from vitruvius.agents.options import Options
 from vitruvius.agents.reasoner import Brief
 from vitruvius.agents.statistics import StatisticsReasoner
 from vitruvius.generator.evaluation.task import Task
+from vitruvius.generator.space import Architecture
 from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.principle import Origin, Principle, principle_id
+
+_TOLD = 10  # measurements of a source after which a line is said
 
 
 def measure_sources(
@@ -38,8 +42,7 @@ def measure_sources(
         seen = round(options.source_size * (1 - options.held_share))
         done = {x.measurement.key for x in journal.learned(source.name)}
         for share, part in (("source", sample[:seen]), ("held", sample[seen:])):
-            todo = [one for one in part if one.key not in done]
-            journal.record_all(list(source.bench.measure(todo)), share=share)
+            _measure(journal, source, [one for one in part if one.key not in done], share, say)
         journal.freeze_reference(source.name)
         asked = aims.feasible is not None and aims.feasible.predicate is not None
         free = asked and (feasible is None or feasible.predicate is None)
@@ -49,6 +52,26 @@ def measure_sources(
         for number, source in enumerate(sources, start=1):
             if source.space.name != journal.task.space.name:
                 _carry_over(journal, source, options, number, say)
+
+
+def _measure(
+    journal: Journal, source: Task, todo: Sequence[Architecture], share: str, say: Callable[[str], None]
+) -> None:
+    """Measure a part of a sample: what takes its time one by one, and what is known is not paid for again."""
+    if source.evaluator.tabular:
+        journal.record_all(list(source.bench.measure(todo)), share=share)
+        return
+    left: list[Architecture] = []
+    for one in todo:
+        known = lookup(journal, one, source)
+        if known is None:
+            left.append(one)
+        else:
+            journal.record(known, batch=0, share=share)
+    for count, measurement in enumerate(answers(source.bench, left), start=1):
+        journal.record(measurement, batch=0, share=share)
+        if count % _TOLD == 0 and count < len(left):
+            say(f"source {source.name}: {count} of {len(left)} measured ({share})")
 
 
 def _carry_over(

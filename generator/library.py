@@ -112,6 +112,7 @@ def load_or_train(
 
     Raises:
         UserError: They are not there, and cannot be kept either.
+        CheckpointError: `folder` holds something else.
     """
     space = get_space(space)
     codec, language = settings_for(space, codec, language)
@@ -132,6 +133,8 @@ def load_or_train(
             try:
                 return open_model(target, space)
             except CheckpointError as error:
+                if folder is not None and not (target / CARD).is_file():
+                    raise  # a folder that was named, and never was one of ours
                 say(f"Warning: the models of {space.name} are trained again: {error}")
                 shutil.rmtree(target)
         unfinished = target.parent / f".{target.name}.unfinished"

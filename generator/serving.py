@@ -45,11 +45,12 @@ def require_vllm() -> None:
         )
 
 
-def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a server child gets of our environment: paths, devices and libraries, never a key.
+def child_environment(extra: Mapping[str, str] | None = None, *, whole: bool = False) -> dict[str, str]:
+    """What a child gets of our environment: paths, devices and libraries, never a key.
 
     Args:
         extra: Variables to set on top.
+        whole: Everything but keys, for children that run the user's own code.
 
     Returns:
         The environment. Telemetry is off in it.
@@ -57,7 +58,7 @@ def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if (name in _KEPT or name.startswith(_KEPT_PREFIXES))
+        if (whole or name in _KEPT or name.startswith(_KEPT_PREFIXES))
         and not any(part in name.upper() for part in _SECRET_PARTS)
     }
     kept.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # the default binds all work to a single core

@@ -350,7 +350,6 @@ def register_space(cls: type[_Space]) -> type[_Space]:
 def space_names() -> list[str]:
     """Names of all known spaces, sorted."""
     importlib.import_module("vitruvius.generator.spaces")  # registers those that we bring
-
     return sorted({*_SPACES, *_BUILT})
 
 
@@ -373,7 +372,10 @@ def get_space(name: str | SearchSpace) -> SearchSpace:
         unknown = unknown_name("space", name, space_names())
         raise UnknownNameError(f"{unknown} One of your own is named by its file, for example mine.toml.")
     if name not in _BUILT:
-        _BUILT[name] = _SPACES[name]()
+        space = _SPACES[name]()
+        if (most := int(space.cardinalities.max())) > 127:  # indices are 8 bits wide
+            raise UserError(f"A decision of {name} has {most} choices, and at most 127 can be told apart.")
+        _BUILT[name] = space
     return _BUILT[name]
 
 

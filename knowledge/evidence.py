@@ -8,12 +8,13 @@ same over everything, biased as the search is, is kept as `naive`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vitruvius.generator.space import Architecture
 from vitruvius.knowledge import intervals, joining
 from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.population import Population
@@ -296,3 +297,17 @@ def _turned(effect: Effect, direction: int) -> tuple[float, float, float]:
     if direction > 0:
         return effect.estimate, effect.low, effect.high
     return -effect.estimate, -effect.high, -effect.low
+
+
+def agrees(principle: Principle, architecture: Architecture, costs: Mapping[str, float]) -> bool:
+    """Whether an architecture does what a principle advises; not where its costs are not known.
+
+    Args:
+        principle: The principle.
+        architecture: The architecture.
+        costs: What is known of its costs, by name.
+    """
+    predicate = Predicate.parse(principle.proposal.predicate)
+    if not predicate.fits(architecture.space, costs):
+        return False
+    return predicate.holds_one(architecture, costs) == (principle.proposal.direction > 0)

@@ -185,8 +185,10 @@ class Ledger:
 
     # ---- events and model calls ------------------------------------------------------------
 
-    def log(self, session: str, kind: str, data: Mapping[str, Any], *, number: int | None = None) -> None:
-        """Keep something that happened: a drawn batch, a random state, a restriction, a warning.
+    def log(
+        self, session: str, kind: str, data: Mapping[str, Any], *, number: int | None = None
+    ) -> Event | None:
+        """Keep something that happened, a drawn batch or a warning: the event, None if it is there already.
 
         Args:
             session: Id of the session.
@@ -199,25 +201,23 @@ class Ledger:
         """
         text = dump(data)
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> Event | None:
             if number is not None:
-                table = events.c
-                query = select(table.data).where(
-                    table.session == session, table.kind == kind, table.number == number
-                )
-                known = connection.scalar(query)
+                same = (events.c.session == session, events.c.kind == kind, events.c.number == number)
+                known = connection.scalar(select(events.c.data).where(*same))
                 if known == text:
-                    return
+                    return None
                 if known is not None:
                     raise LedgerError(
                         f"{kind} {number} of session {session!r} is in the ledger {self.name} with other "
                         f"data: the session went on differently than before and cannot be resumed."
                     )
-            connection.execute(
-                insert(events).values(session=session, kind=kind, number=number, data=text, time=time.time())
-            )
+            now = time.time()
+            row = {"session": session, "kind": kind, "number": number, "data": text, "time": now}
+            id = connection.execute(insert(events).values(row).returning(events.c.id)).scalar_one()
+            return Event(id, session, kind, number, json.loads(text), now)
 
-        self._write(work, session=session)
+        return self._write(work, session=session)
 
     def events(self, session: str, kind: str | None = None) -> list[Event]:
         """What happened in a session, in order; of one kind if named."""

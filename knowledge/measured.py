@@ -64,15 +64,24 @@ class _Gathered:
     maximize: bool = True
     reference: list[float] = field(default_factory=list[float])
     learned: dict[str, Learned] = field(default_factory=dict[str, Learned])
-    uniform: set[str] = field(default_factory=set[str])
+    drawn: dict[str, set[str]] = field(
+        default_factory=dict[str, set[str]]
+    )  # by the constraint of the session
     held: set[str] = field(default_factory=set[str])
 
-    def add(self, learned: Learned) -> None:
-        """Take a measurement in; whichever session learned a class first gives its score."""
+    @property
+    def uniform(self) -> set[str]:
+        """What was drawn uniformly: from the whole space, or where nothing was, from one part of it."""
+        if "" in self.drawn:
+            return self.drawn[""]
+        return max(self.drawn.values(), key=len, default=set())
+
+    def add(self, learned: Learned, where: str) -> None:
+        """Take a measurement of a session under a constraint in; whichever is first gives the score."""
         id = learned.measurement.id
         self.learned.setdefault(id, learned)
         if learned.share in UNIFORM_SHARES:
-            self.uniform.add(id)
+            self.drawn.setdefault(where, set()).add(id)
         if learned.share == "held":
             self.held.add(id)
 
@@ -80,7 +89,8 @@ class _Gathered:
 def measured(ledger: Ledger) -> tuple[list[Measured], list[str]]:
     """What the sessions of a ledger measured, by task.
 
-    A class of architectures counts once for each task, and as drawn uniformly if any session drew it so.
+    A class of architectures counts once for each task, and as drawn uniformly if any session drew it so;
+    draws of sessions under a constraint only where no session drew from the whole space.
     Quantiles are taken against the longest reference that a session froze for the task.
 
     Returns:
@@ -94,7 +104,7 @@ def measured(ledger: Ledger) -> tuple[list[Measured], list[str]]:
             if learned.measurement.ok:
                 way = _way(learned.measurement)
                 mine[way[0]] = gathered.setdefault(way, _Gathered(maximize=maximize))
-                mine[way[0]].add(learned)
+                mine[way[0]].add(learned, str(session.settings.get("where") or ""))
         if session.task in mine:
             mine[session.task].target = True
         for event in ledger.events(session.id, "reference"):

@@ -113,8 +113,11 @@ class Not(Predicate):
     part: AnyPredicate
 
     def holds(self, population: Population) -> Mask:
-        """See `Predicate.holds`."""
-        return ~self.part.holds(population)
+        """See `Predicate.holds`; where a cost in it is not known, nothing is."""
+        mask = ~self.part.holds(population)
+        for cost in costs_in(self.part):
+            mask &= ~np.isnan(population.cost(cost))
+        return mask
 
     @property
     def portable(self) -> bool:
@@ -156,6 +159,14 @@ AnyPredicate = Annotated[
 for _model in (_Joined, All, AnyOf, Not):
     _model.model_rebuild()
 _ADAPTER: TypeAdapter[AnyPredicate] = TypeAdapter(AnyPredicate)
+
+
+def costs_in(predicate: Predicate) -> tuple[str, ...]:
+    """The costs that a predicate bounds, each once."""
+    if isinstance(predicate, Bound):
+        return (predicate.cost,)
+    parts = [*getattr(predicate, "parts", ()), *([predicate.part] if isinstance(predicate, Not) else [])]
+    return tuple(dict.fromkeys(cost for part in parts for cost in costs_in(part)))
 
 
 def predicate_from_json(data: Mapping[str, Any]) -> AnyPredicate:

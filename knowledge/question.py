@@ -29,11 +29,14 @@ from vitruvius.knowledge.vocabulary import (
     COMPARING,
     CONDITION,
     DENYING,
+    FEW,
     HAVING,
+    LOSSES,
     LOWERS,
     RAISES,
     RIVAL,
     SILENT,
+    SIZING,
     SWAPPING,
     TURNING,
     tokens,
@@ -243,7 +246,11 @@ class _Reader(Operations):
         self.at = start
         word = self.words[self.at]
         self.at += 1
-        if word in _BEST and self.skip(*_WHOLE):
+        if word in SIZING and LOSSES & set(self.words):  # "lower the loss", "a smaller error"
+            self.items.append(("verb", 1 if word in FEW or word in LOWERS else -1))
+        elif word in LOSSES:
+            pass
+        elif word in _BEST and self.skip(*_WHOLE):
             self.unsure.append(" ".join(self.written[self.at - 2 : self.at]))
         elif word in RAISES or word in LOWERS:
             self.items.append(("verb", 1 if word in RAISES else -1))

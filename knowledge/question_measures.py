@@ -8,7 +8,7 @@ from typing import cast
 from vitruvius.knowledge.conditions import Comparison
 from vitruvius.knowledge.phrases import COST_WORDS, SAID, Amount, Walker
 from vitruvius.knowledge.predicate import All, AnyPredicate, Bound, Depth
-from vitruvius.knowledge.vocabulary import FEW, MANY, SIZES, UNITS, tokens
+from vitruvius.knowledge.vocabulary import FEW, LOSSES, MANY, SIZES, UNITS, tokens
 
 
 class Measures(Walker):
@@ -119,7 +119,7 @@ class Measures(Walker):
             return None
         word = self.words[self.at - 1]
         cost = self.longest(COST_WORDS)
-        if cost is None and word not in SIZES:
+        if cost is None and (word not in SIZES or LOSSES & set(self.words[self.at :])):
             return None
         name = cost[0] if cost else "params"
         name = self._device() if name == "latency" else name

@@ -99,6 +99,12 @@ RAISES = _set("help improve better good best useful beneficial work pay raise in
 """Verbs and adjectives of "does it help?"; singular, as `tokens` gives them."""
 LOWERS = _set("hurt harm harmful bad worse worst lower reduce decrease damage damaging avoid drop")
 """Those of "does it hurt?"."""
+SIZING = _set(
+    "raise increase higher boost gain reduce decrease lower drop smaller larger small large low high"
+)
+"""Those of both that say in which direction something moves, not whether that is good."""
+LOSSES = _set("loss losse error perplexity mse rmse mae regret mistake")
+"""What is better when it is smaller, whatever the task measures; singular, as `tokens` gives them."""
 CONDITION = _set("where when if given among for in with without within while having whose that")
 """Words that may begin a condition."""
 RIVAL = _set("than versu vs instead rather over against compared")
@@ -138,7 +144,7 @@ SILENT = _set(
     "score accuracy performance result effect impact influence about tell number count by from as on at and "
     "or a an any some more most much many so far know known neural one data dataset set "
     "task benchmark overall everywhere matter average both either directly present being adding add "
-    "good as every between together idea"
+    "good as every between together idea lead give rate validation test training"
 )
 """Words that say nothing about an architecture."""
 

@@ -282,3 +282,12 @@ def test_measured_for_a_class_is_what_must_be_feasible(tables: Path) -> None:
     feasible = read_aims(task, Options(where=f"params < {limit}M")).feasible
     assert feasible is not None
     np.testing.assert_array_equal(feasible.allows(rows[differ]), counted[differ] < limit)
+    np.testing.assert_array_equal(feasible.everywhere, (own < limit) & (counted < limit))
+    assert feasible.classes == len(set(task.space.ids(rows[feasible.everywhere])))
+    assert f"{feasible.classes:,} of them different" in feasible.describe()
+
+
+def test_few_that_are_feasible_are_soon_used_up(cora: Task) -> None:
+    feasible = read_aims(cora, Options(where="gat == 4")).feasible
+    assert feasible is not None and feasible.classes == 9
+    assert len(random_search(cora, 30_000, 0, feasible).ids) == 9  # minutes, if tried for each evaluation

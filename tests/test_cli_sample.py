@@ -109,13 +109,38 @@ def test_both_as_a_table(run: Path, tmp_path: Path) -> None:
         (("--where", "conv3x3 >= 7"), UserError, "Nothing in nasbench201 satisfies"),
         (("--where", "conv3x3 >"), InvalidPredicateError, "cannot be read"),
         (("--where", "conv7x7 >= 1"), UnknownNameError, "conv7x7"),
-        (("--where", "params < 1M"), UnknownNameError, "no costs of nasbench201 are known here"),
+        (("--where", "params < 1M"), UserError, "name a run with --run whose table or networks tell it"),
         (("--out", "some.txt"), UserError, ".csv or .jsonl"),
     ],
 )
 def test_wrong_wishes(arguments: tuple[str, ...], error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=re.escape(said)):
         call("nasbench201", *arguments)
+
+
+def test_costs_are_those_of_a_run(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no settings\.toml, so it tells no costs"):
+        call("nasbench201", "--where", "params < 1M", "--run", str(run))
+    lettered = tmp_path / "letters.toml"
+    lettered.write_text('name = "letters"\n[decisions]\na = ["x", "y"]\nb = ["x", "y"]\n')
+    (tmp_path / "told.py").write_text(
+        "def measure(a):\n    return 1.0\n\ndef costs(a):\n    return {'params': str(a).count('y') + 1}\n"
+    )
+    session = tmp_path / "session"
+    session.mkdir()
+    (session / "settings.toml").write_text(
+        f'task = "{lettered}/mine"\nevaluator = "function"\nfunction = "{tmp_path}/told.py:measure"\n'
+        f'costs = "{tmp_path}/told.py:costs"\n'
+    )
+    from vitruvius.cli.generator_sample import _costs, _wish  # pyright: ignore[reportPrivateUsage]
+    from vitruvius.generator.space import get_space
+
+    space = get_space(str(lettered))
+    wish = _wish(space, "params <= 1M", None, session)
+    assert wish.holds(space.enumerate()).tolist() == [True, False, False, False]
+    assert wish.wanted is not None and wish.wanted.tolist() == [1, 0, 0, 0]
+    with pytest.raises(UserError, match="tells no costs of nasbench201"):
+        _costs(SPACE, session)
 
 
 def test_a_run_on_another_space(run: Path) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 import vitruvius as vt
+from vitruvius.agents.own_reasoner import own_reasoner
 from vitruvius.agents.plan import make_plan
+from vitruvius.agents.reasoner import Brief
 from vitruvius.knowledge.imports import place_pack
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.packs import export_pack
@@ -19,6 +21,11 @@ QUICK: dict[str, Any] = {"proposer": "uniform", "reasoner": "statistics", "finet
 
 def lines(session: vt.Session, evaluations: int = 20) -> list[str]:
     return make_plan(session.journal, (), session.options, evaluations, session.aims)["lines"]
+
+
+class Mine:
+    def reflect(self, brief: Brief) -> list[vt.Proposal]:
+        return []
 
 
 @pytest.fixture(scope="module")
@@ -54,5 +61,7 @@ def test_what_of_a_pack_was_left_out_is_told(cora: vt.Task, tmp_path: Path) -> N
 
 def test_an_object_of_ones_own_costs_nothing_that_is_known(cora: vt.Task) -> None:
     with vt.Session(cora, **QUICK) as session:
-        told = make_plan(session.journal, (), session.options, 20, session.aims, "Mine")["lines"]
+        told = make_plan(session.journal, (), session.options, 20, session.aims, own_reasoner(Mine()))[
+            "lines"
+        ]
     assert "reasoner   Mine (an object of your own)" in told

@@ -138,6 +138,24 @@ def test_a_word_that_may_turn_the_question_round_leaves_it_unanswered(question: 
     assert (found.claim, found.where, found.rival, found.steps) == (None, None, None, ())
 
 
+@pytest.mark.parametrize(
+    ("question", "direction"),
+    [
+        ("does skip lower the loss?", 1),
+        ("does skip reduce the validation error?", 1),
+        ("is the loss lower with skip?", 1),
+        ("does skip give a smaller error?", 1),
+        ("does skip increase the error rate?", -1),
+        ("does skip lead to higher loss?", -1),
+        ("does skip hurt the loss?", -1),
+        ("does skip lower the accuracy?", -1),
+    ],
+)
+def test_a_loss_is_good_when_it_is_small(question: str, direction: int) -> None:
+    found = read(question, get_space("nasbench201"), costs=COSTS, tasks=TASKS, middles={"params": 1.5})
+    assert (found.text(), found.direction, found.unknown, found.unsure) == ("skip >= 1", direction, (), ())
+
+
 def test_of_three_or_more_each_is_looked_at_by_itself() -> None:
     for question in ("which is better, skip, pooling or conv1x1?", "skip vs pooling vs conv1x1"):
         found = asked(question)

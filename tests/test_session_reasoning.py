@@ -183,6 +183,8 @@ def test_what_a_pack_brought_is_known(cora: Task) -> None:
     with Session(cora, reasoner=script, **SMALL) as session:
         principle = Principle(principle_id(brought), brought, Origin("statistics", pack="mine"))
         session.ledger.add_principle(principle, session=session.id)
+        (one, *_) = session.ask(1)
+        session.tell(one, 0.5)
         session.reflect()
     assert [p.id for p in script.briefs[0].known] == [principle.id]
 

@@ -250,7 +250,10 @@ def test_a_sheet_that_somebody_wrote_is_a_table(tmp_path: Path) -> None:
             "link,ops,cora_valid\n0000,gat,gat,gat,gat,0.7\n",
             r"Row 2 of .* has more than the 3 cells .* in quotes",
         ),
-        ('link,ops,cora_valid\n0000,"gat,gat,gat,gat",good\n', "holds texts where numbers are needed"),
+        (
+            'link,ops,cora_valid\n0000,"gat,gat,gat,gat",good\n',
+            "the text 'good' in row 1 of its data, where a number is",
+        ),
         ("link,ops,cora_valid\n0000,,0.5\n", "is not one of nasbench-graph"),
     ],
 )
@@ -294,7 +297,7 @@ def test_foreign_architecture_double_row_and_wrong_kinds(tmp_path: Path) -> None
     refused("arch_str", [keys[0], keys[1], keys[0]], "more than one row")
     refused("arch_str", [keys[0], keys[1], None], "empty cells")
     refused("arch_str", [1, 2, 3], "texts are needed")
-    refused("cifar10_valid", ["a", "b", "c"], "numbers are needed")
+    refused("cifar10_valid", ["a", "b", "c"], "where a number is needed")
     refused("cifar10_valid", [[1.0], [2.0], [3.0]], "numbers or texts")
 
 

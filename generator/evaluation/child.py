@@ -40,6 +40,7 @@ class Child:
         command: Sequence[str] = WORKER,
         *,
         echo: Callable[[str], None] | None = None,
+        whole: bool = False,
     ) -> None:
         """Start the process; it answers with `ready` when torch is loaded.
 
@@ -49,6 +50,7 @@ class Child:
             inbox: Where its messages go.
             command: What to start.
             echo: Takes each line that it prints; None keeps the last one only.
+            whole: Whether it gets all of the environment but keys, for code of the user's.
         """
         self.inbox = inbox
         self.device = ""
@@ -56,7 +58,8 @@ class Child:
         self._last_words: str | None = None
         self._last_line, self._echo = "", echo
         threads = str(settings["threads"])
-        environment = child_environment({"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"})
+        own = {"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}
+        environment = child_environment(own, whole=whole)
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=environment, start_new_session=True,

@@ -214,7 +214,7 @@ def linear_in_float(network: nn.Module) -> Generator[None]:
 
     layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
     for layer in layers:
-        layer.forward = partial(forward, layer)
+        layer.forward = partial(forward, layer)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:

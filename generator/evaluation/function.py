@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import numbers
@@ -77,10 +78,17 @@ class Function:
             unit: Their unit, likewise.
             maximize: Whether larger is better, likewise.
             version: What tells the function from others of its name, and from itself once it was changed:
-                nothing measured with another one is taken for it. None takes a hash of its source.
+                nothing measured with another one is taken for it. None takes a hash of its source, with what
+                is bound to it; what it calls in turn is not seen.
+
+        Raises:
+            UserError: Nothing tells the function from others, and there is no `version`.
         """
         self.measure, self.costs, self.dataset = measure, costs, dataset
+        self.pinned = version is not None
         self.version = source_hash(measure) if version is None else version
+        if self.version == "no-source" and not isinstance(measure, str):
+            raise UserError(f"Nothing tells {measure!r:.100} from other functions: give it a `version`.")
         self.metric = Metric(metric, unit, maximize)
         self._opened = set[str]()
 
@@ -98,13 +106,17 @@ class Function:
         """
         if dataset not in self.datasets(space):
             raise unknown_name("data set", dataset, self.datasets(space))
+        edited = isinstance(self.measure, str) and source_hash(self.measure) != self.version
+        if edited and not self.pinned:
+            raise UserError(f"{self!r} was edited since it was named: begin anew, with a folder of its own.")
         bench = FunctionBench(self, space, dataset)
-        self._opened.add(dataset)
-        if len(self._opened) > 1 and not bench.knows_dataset:
+        opened = {*self._opened, dataset}
+        if len(opened) > 1 and not bench.knows_dataset:
             raise UserError(
-                f"{self!r} would measure {' and '.join(sorted(self._opened))} alike: give it a parameter "
+                f"{self!r} would measure {' and '.join(sorted(opened))} alike: give it a parameter "
                 "called `dataset`, or each task a function of its own."
             )
+        self._opened = opened
         return bench
 
     def __repr__(self) -> str:
@@ -125,9 +137,7 @@ class FunctionBench:
         """Set up; see `Function.open` for the errors."""
         self.space, self.dataset = space, dataset
         self.metric = own_metrics(space).get(dataset, given.metric)
-        name = (
-            given.measure if isinstance(given.measure, str) else getattr(given.measure, "__name__", "given")
-        )
+        name = given.measure if isinstance(given.measure, str) else _name_of(given.measure)
         self.evaluator, self.fingerprint = f"function:{name.rpartition(':')[2]}", given.version
         self._measure: Measure = _found(given.measure)
         self._given = _parameters(self._measure)
@@ -241,6 +251,13 @@ class FunctionBench:
             latency={name[8:-1]: value for name, value in told.items() if name.startswith("latency[")},
             seed=seed, fidelity=self.fidelity, evaluator=self.evaluator, fingerprint=self.fingerprint,
         )  # fmt: skip
+
+
+def _name_of(function: Any) -> str:
+    """What a function is called: that which a partial wraps, or the class of an object."""
+    while isinstance(function, functools.partial):
+        function = cast("functools.partial[Any]", function).func
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def _parameters(function: Measure) -> set[str]:

@@ -160,8 +160,8 @@ class LatencySources:
         error = float(np.median(2.0 * 0.6745 * np.sqrt(variance) / means))
         from scipy.stats import spearmanr  # here: it loads for half a second
 
-        order: Any = spearmanr(without, roots)
-        agreement = float(order.statistic) if np.ptp(roots) > 0 else 0.0
+        order: Any = spearmanr(without, roots) if np.ptp(without) > 0 else None
+        agreement = 0.0 if order is None else float(order.statistic)
         return LatencyPredictor(self, weights, centre, floor, len(rows), error, left_out, agreement)
 
     def _counts(self, rows: Choices) -> Array:

@@ -225,7 +225,7 @@ class Processes:
             taken = [order.gpu for order in self._busy.values()] + [gpu for _, gpu in self._idle]
             gpu = min(range(self._where.gpus), key=taken.count)
         settings = {"threads": self._where.threads, "gpu": gpu}
-        child = Child(settings, self._payload, self._inbox, self._command, echo=self._echo)
+        child = Child(settings, self._payload, self._inbox, self._command, echo=self._echo, whole=True)
         self._all.append(child)
         return child, gpu
 

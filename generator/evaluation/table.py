@@ -253,7 +253,11 @@ class TableBench:
     def _spread(self, column: Column, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """A column, ordered by position, not-a-number where the table has no row."""
         if isinstance(column, list):
-            raise TableError(f"Table {str(self.path)!r} holds texts where numbers are needed.")
+            row, cell = next(((n, c) for n, c in enumerate(column, start=1) if not _is_number(c)), (1, ""))
+            raise TableError(
+                f"Table {str(self.path)!r} has the text {cell!r} in row {row} of its data, where a number is "
+                "needed: write the number, or leave the cell empty."
+            )
         spread = np.full(len(self._numbers), np.nan)
         spread[self._rows if rows is None else rows] = column
         return spread
@@ -352,6 +356,13 @@ def _positions_by_key(space: SearchSpace) -> dict[str, int]:
 def _classes(space: SearchSpace) -> NDArray[np.int64]:
     """A number for the id of each row of `space.enumerate()`; made once for all data sets."""
     return space.classes(space.enumerate())
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return not text.strip() or bool(float(text) + 1)
+    except ValueError:
+        return False
 
 
 def _main_file(space: SearchSpace) -> str:

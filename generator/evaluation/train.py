@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from vitruvius.errors import UserError, unknown_name
+from vitruvius.generator.evaluation.around import Closes
 from vitruvius.generator.evaluation.images import SPLIT, Images, Source, Split, as_split, load_images
 from vitruvius.generator.evaluation.recipe import Recipe, load_recipe
 from vitruvius.generator.evaluation.train_bench import Limits, TrainBench
@@ -17,7 +18,7 @@ from vitruvius.generator.networks import check_networks
 from vitruvius.generator.space import SearchSpace
 
 
-class Train:
+class Train(Closes):
     """Measures by training: `Train("mnist")`, `Train(PATH)`, `Train((x, y))`, `Train(my_dataset)`.
 
     Every candidate is trained in a child process without keys in its environment. A crash, a time-out,

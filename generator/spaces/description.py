@@ -147,8 +147,14 @@ def checked(data: dict[str, Any]) -> Description:
     special = _special(_table("operations", data.get("operations", {})), words)
     edges_of(list(decisions))
     tasks = {task: _measured(task, values) for task, values in _table("tasks", data.get("tasks", {})).items()}
-    about = data.get("description", f"{len(decisions)} decisions")
+    about = data.get("description", _counted(len(decisions), len(settings)))
     return Description(name, str(about), decisions, settings, special["identity"], special["null"], tasks)
+
+
+def _counted(decisions: int, settings: int) -> str:
+    """`3 decisions and 1 setting`."""
+    parts = [(decisions, "decision"), *([(settings, "setting")] if settings else [])]
+    return " and ".join(f"{n} {what}{'s' * (n != 1)}" for n, what in parts)
 
 
 def _table(part: str, value: object) -> dict[str, Any]:

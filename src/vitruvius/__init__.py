@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vitruvius.generator.evaluation.ray_cluster import Ray
     from vitruvius.generator.evaluation.scored import ZeroCost
     from vitruvius.generator.evaluation.table import Table
-    from vitruvius.generator.evaluation.task import Measurement, Task
+    from vitruvius.generator.evaluation.task import Measurement, Metric, Status, Task
     from vitruvius.generator.evaluation.train import Train
     from vitruvius.generator.evaluation.with_latency import WithLatency
     from vitruvius.generator.space import Architecture, SearchSpace, get_space
@@ -43,6 +43,7 @@ _HOMES = {
     "Ledger": "knowledge.ledger",
     "Manual": "generator.evaluation.manual",
     "Measurement": "generator.evaluation.task",
+    "Metric": "generator.evaluation.task",
     "Options": "agents.options",
     "Pool": "generator.evaluation.pool",
     "Predicate": "knowledge.predicate",
@@ -51,6 +52,7 @@ _HOMES = {
     "Ray": "generator.evaluation.ray_cluster",
     "SearchSpace": "generator.space",
     "Session": "agents.session",
+    "Status": "generator.evaluation.task",
     "Store": "knowledge.store",
     "Table": "generator.evaluation.table",
     "Task": "generator.evaluation.task",
@@ -64,9 +66,9 @@ _HOMES = {
 
 __version__ = "0.1.0"
 __all__ = [
-    "Architecture", "Best", "CostRule", "Function", "Ledger", "Manual", "Measurement", "Options", "Pool",
-    "Predicate", "Principle", "Proposal", "Ray", "SearchSpace", "Session", "Store", "Table", "Task", "Train",
-    "VitruviusError", "WithLatency", "ZeroCost", "cost_rules", "get_space",
+    "Architecture", "Best", "CostRule", "Function", "Ledger", "Manual", "Measurement", "Metric", "Options",
+    "Pool", "Predicate", "Principle", "Proposal", "Ray", "SearchSpace", "Session", "Status", "Store", "Table",
+    "Task", "Train", "VitruviusError", "WithLatency", "ZeroCost", "cost_rules", "get_space",
 ]  # fmt: skip
 
 

@@ -69,7 +69,8 @@ def build_plan(settings: Settings) -> Plan | None:
         return None
     from vitruvius.promotion import Plan
 
-    return Plan(build_trains(settings), build_rungs(settings), factor, settings.train.hyperband)
+    rungs, seed = build_rungs(settings), settings.options.seed
+    return Plan(build_trains(settings), rungs, factor, settings.train.hyperband, seed)
 
 
 def build_evaluator(settings: Settings) -> Evaluator:

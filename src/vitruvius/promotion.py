@@ -35,12 +35,14 @@ class Plan:
         recipes: Of all rungs; the search was run with the first, the last is the full one.
         factor: From one rung to the next so many times fewer candidates are trained.
         hyperband: Whether more candidates, drawn uniformly, then begin at the higher rungs.
+        seed: Of these draws.
     """
 
     at: Callable[[Recipe], Trains]
     recipes: Sequence[Recipe]
     factor: int
     hyperband: bool = False
+    seed: int = 0
 
 
 def promote_best(journal: Journal, plan: Plan, say: Callable[[str], None]) -> list[Rung]:
@@ -65,7 +67,7 @@ def promote_best(journal: Journal, plan: Plan, say: Callable[[str], None]) -> li
         say(f"promoted {len(rung.measurements)} to {rung.recipe.fidelity}")
     if plan.hyperband:
         # The same draws whenever the folder is run again. The search was the first bracket.
-        rng = np.random.default_rng([0, HYPERBAND_STREAM])
+        rng = np.random.default_rng([plan.seed, HYPERBAND_STREAM])
         for rung in hyperband(_uniform(space, rng), plan.recipes, measure, space, factor, start=1):
             rungs.append(rung)
             how = "drew" if rung.drawn else "promoted"

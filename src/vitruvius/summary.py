@@ -18,9 +18,9 @@ from vitruvius.agents.opening import session_id
 from vitruvius.agents.relatedness import Relatedness
 from vitruvius.errors import UnknownNameError, UserError
 from vitruvius.findings import CallLine, Cut, FrontLine, PrincipleLine, Summary, TaskLine, Winner
-from vitruvius.generator.space import Architecture, get_space
+from vitruvius.generator.space import get_space
+from vitruvius.knowledge.evidence import agrees
 from vitruvius.knowledge.ledger import Ledger
-from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.principle import Principle, PrincipleStatus
 from vitruvius.knowledge.pruning import PruningCost, Restriction, pruning_cost
 from vitruvius.knowledge.records import CallRecord, Event, Learned, SessionRecord
@@ -272,7 +272,7 @@ def _winner(evaluation: int, learned: Learned, supported: Sequence[Principle]) -
     else:
         drawing, choices = architecture.space.draw(architecture), architecture.named()
         costs = known_costs(learned)
-        satisfied = tuple(p.told for p in supported if _agrees(p, architecture, costs))
+        satisfied = tuple(p.told for p in supported if agrees(p, architecture, costs))
     return Winner(
         key=m.key,
         id=m.id,
@@ -293,12 +293,6 @@ def _is_inside(restriction: Restriction, learned: Learned) -> bool:
     costs = {name: np.array([value]) for name, value in known_costs(learned).items()}
     row = restriction.space.parse(learned.measurement.key).row
     return bool(restriction.inside(row, costs)[0])
-
-
-def _agrees(principle: Principle, architecture: Architecture, costs: Mapping[str, float]) -> bool:
-    """Whether an architecture does what a principle advises."""
-    holds = Predicate.parse(principle.proposal.predicate).holds_one(architecture, costs)
-    return holds == (principle.proposal.direction > 0)
 
 
 def _principle_lines(principles: Sequence[Principle]) -> tuple[PrincipleLine, ...]:

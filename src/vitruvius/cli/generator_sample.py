@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from vitruvius.generator.space import SearchSpace
     from vitruvius.knowledge.predicate import Predicate
 
+    Costs = Callable[[NDArray[np.int8]], Mapping[str, NDArray[np.float64]]]
+
 _SHARE = re.compile(r"top\s*(\d+(?:\.\d+)?)\s*%")
 _SUFFIXES = (".csv", ".jsonl")
 _OTHERS = 2000  # architectures of the space that say how far apart two of it are
@@ -38,7 +41,8 @@ def sample(
         typer.Option(help="How good they should be, for example top10%, by what --run has measured."),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Run folder whose measurements say what is good; these are not drawn.")
+        Path | None,
+        typer.Option(help="Run folder: it says what is good, and what that costs; not drawn again."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write to this .jsonl or .csv file instead of printing.")
@@ -90,6 +94,7 @@ class _Wish:
         wanted: (N,) how much each of the space's `all_rows` is wanted; None wants all alike.
         good: What a run measured, where it is asked for by score.
         notes: Sentences for the reader.
+        costs: What tells the costs that `where` bounds.
     """
 
     space: SearchSpace
@@ -97,6 +102,7 @@ class _Wish:
     wanted: NDArray[np.float64] | None
     good: _Measured | None = None
     notes: tuple[str, ...] = ()
+    costs: Costs | None = None
 
     @property
     def known(self) -> frozenset[str]:
@@ -111,7 +117,7 @@ class _Wish:
 
         if self.where is None:
             return np.ones(len(choices), dtype=np.bool_)
-        return self.where.holds(Population(self.space, choices))
+        return self.where.holds(Population(self.space, choices, self.costs))
 
     def guide(self, codec: Codec) -> Any:
         """What leads there, None where all is wanted alike."""
@@ -135,7 +141,7 @@ def _wish(space: SearchSpace, where: str | None, score: str | None, run: Path | 
         UserError: One that cannot be read, that nothing satisfies, or that lacks another.
     """
     from vitruvius.knowledge.population import Population
-    from vitruvius.knowledge.predicate import Predicate
+    from vitruvius.knowledge.predicate import Predicate, costs_in
     from vitruvius.knowledge.steering import all_rows
 
     if score is not None and run is None:
@@ -143,14 +149,20 @@ def _wish(space: SearchSpace, where: str | None, score: str | None, run: Path | 
             f"--score {score} needs measurements to tell what is good: name a run with --run FOLDER "
             f"(`vitruvius run --task {space.name}/...` makes one)."
         )
-    if run is not None and score is None:
+    predicate = None if where is None else Predicate.parse(where)
+    bounds = () if predicate is None else costs_in(predicate)
+    if run is not None and score is None and not bounds:
         raise UserError("--run says what is good, but nothing asks for it: give --score, for example top10%.")
-    if where is None and score is None:
+    if bounds and run is None:
+        raise UserError(f"--where bounds {bounds[0]}: name a run with --run whose table or networks tell it.")
+    if predicate is None and score is None:
         return _Wish(space, None, None)
     wanted, notes, good = None, list[str](), None
-    predicate = None if where is None else Predicate.parse(where).check(space, ())
+    costs = _costs(space, run) if bounds and run is not None else None
+    known = () if costs is None else tuple(costs(all_rows(space)[:1]))
+    predicate = None if predicate is None else predicate.check(space, known)
     if predicate is not None:
-        wanted = predicate.holds(Population(space, all_rows(space))).astype(float)
+        wanted = predicate.holds(Population(space, all_rows(space), costs)).astype(float)
         about = "" if space.size is not None else "about "
         notes.append(f"{about}{wanted.mean():.2%} of {space.name} satisfies {predicate.text()!r}")
         if not wanted.any():
@@ -160,7 +172,27 @@ def _wish(space: SearchSpace, where: str | None, score: str | None, run: Path | 
         notes.append(good.note(share))
         promising = good.wanted(share)
         wanted = promising if wanted is None else wanted * promising
-    return _Wish(space, predicate, wanted, good, tuple(notes))
+    return _Wish(space, predicate, wanted, good, tuple(notes), costs)
+
+
+def _costs(space: SearchSpace, run: Path) -> Costs:
+    """What tells the costs of architectures: the table, networks or function of a run.
+
+    Raises:
+        UserError: The run searched another space, or the settings of its task are not there.
+    """
+    from vitruvius.building import build_task
+    from vitruvius.config import load_settings
+    from vitruvius.knowledge.run_folder import SETTINGS_FILE
+
+    if not (run / SETTINGS_FILE).is_file():
+        raise UserError(
+            f"{run} holds no {SETTINGS_FILE}, so it tells no costs: name a run of `vitruvius run`."
+        )
+    task = build_task(load_settings(run / SETTINGS_FILE, {}))
+    if task.space.name != space.name:
+        raise UserError(f"{run} searched {task.space.name}, which tells no costs of {space.name}.")
+    return task.bench.costs
 
 
 def _share(text: str) -> float:

@@ -71,7 +71,7 @@ def _line(console: Console, text: str = "") -> None:
 
 def _title(console: Console, text: str) -> None:
     _line(console)
-    console.print(text, style="bold", markup=False, highlight=False)
+    console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
 def _best(summary: Summary, console: Console) -> None:
@@ -196,6 +196,8 @@ def _principles(summary: Summary, console: Console) -> None:
         counts[principle.status] = counts.get(principle.status, 0) + 1
     told = ", ".join(f"{n} {status}" for status, n in counts.items()) or "none proposed"
     _title(console, f"Principles: {told} (proposed by {summary.reasoner})")
+    if not summary.maximize and summary.principles:
+        _line(console, f"a higher score means a better one here: a smaller {summary.metric}")
     for status, why in _WHY_NOT.items():
         silent = sum(p.status == status and not p.imported for p in summary.principles)
         if silent:
