@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from described_spaces import HUGE, described
 
 from vitruvius.agents.session import Session
 from vitruvius.generator import library, training
@@ -13,7 +14,7 @@ from vitruvius.generator.corpus_training import LanguageModelSettings
 from vitruvius.generator.evaluation.manual import Manual
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.language_model import train_language_model
-from vitruvius.generator.library import CodeModel
+from vitruvius.generator.library import CodeModel, settings_for
 from vitruvius.generator.proposers import uniform
 from vitruvius.generator.space import Choices, SearchSpace, get_space
 from vitruvius.knowledge.population import Population
@@ -88,3 +89,13 @@ def test_pruning_a_space_that_cannot_be_listed_goes_by_a_sample() -> None:
     assert restriction.hard and (restriction.inside(fresh) == holds).all()
     assert restriction.share == pytest.approx(holds.mean(), abs=0.02)
     assert restriction.describe()[-1].startswith("about ")
+
+
+def test_a_space_of_free_choices_is_learned_from_few_lessons(tmp_path: Path) -> None:
+    """A model of it has only to learn that every choice is as likely as the others."""
+    usual = (training.CodecSettings(), LanguageModelSettings())
+    assert settings_for(get_space("darts")) == settings_for(get_space("nasbench201")) == usual
+    codec, language = settings_for(described(tmp_path, HUGE))
+    assert codec.sample == language.sample < usual[0].sample and language.batch < usual[1].batch
+    mine = training.CodecSettings(steps=3)
+    assert settings_for(described(tmp_path, HUGE), mine)[0] is mine
