@@ -82,9 +82,11 @@ class Function:
                 is bound to it; what it calls in turn is not seen.
 
         Raises:
-            UserError: Nothing tells the function from others, and there is no `version`.
+            UserError: A class, or nothing tells the function from others and there is no `version`.
         """
         self.measure, self.costs, self.dataset = measure, costs, dataset
+        if inspect.isclass(measure):
+            raise _no_class(measure)
         self.pinned = version is not None
         self.version = source_hash(measure) if version is None else version
         if self.version == "no-source" and not isinstance(measure, str):
@@ -304,10 +306,14 @@ def _found(given: Any) -> Any:
     """
     found = named_object("function", given) if isinstance(given, str) else given
     if inspect.isclass(found):
-        raise UserError(f"{found.__name__} is a class: give a function, or an instance that can be called.")
+        raise _no_class(found)
     if not callable(found):
         raise UserError(f"{given!r} is no function: it must be called with an architecture.")
     return found
+
+
+def _no_class(given: type) -> UserError:
+    return UserError(f"{given.__name__} is a class: give a function, or an instance that can be called.")
 
 
 def _results(told: Mapping[str, Any], allowed: Sequence[str]) -> dict[str, float]:
