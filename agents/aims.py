@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vitruvius.agents.options import Options
 from vitruvius.agents.pareto import spread_budgets
 from vitruvius.errors import SettingsError, unknown_name
+from vitruvius.generator.evaluation.table import TableBench
 from vitruvius.generator.evaluation.task import Task, measurable
 from vitruvius.generator.space import Choices
 from vitruvius.knowledge.cost_rules import CostRule, cost_rules, known_costs
@@ -51,13 +52,13 @@ class Feasible:
         """Which of `steering.all_rows(space)` may be measured, their representatives too: (N,)."""
         rows = all_rows(self.task.space)
         found = self._holds(rows) & measurable(self.task.bench, rows)
-        if self.predicate is not None and found.any() and (self._looked_up or found.sum() <= _FEW):
+        if (
+            self.predicate is not None
+            and found.any()
+            and (isinstance(self.task.bench, TableBench) or found.sum() <= _FEW)
+        ):
             found[found] = self.allows(rows[found])
         return found
-
-    @property
-    def _looked_up(self) -> bool:
-        return hasattr(self.task.bench, "representative_positions")
 
     @cached_property
     def classes(self) -> int | None:
@@ -318,8 +319,6 @@ def _measured_for(task: Task, rows: Choices) -> Choices:
     """The member that is measured for the class of each row: (n, D)."""
     if task.space.form is not None:  # in a described space each is a class of its own
         return rows
-    stands: Any = getattr(task.bench, "representative_positions", None)
-    if stands is not None:
-        positions: Any = getattr(task.bench, "positions")  # noqa: B009 - a table has both
-        return task.space.enumerate()[stands()[positions(rows)]]
+    if isinstance(task.bench, TableBench):
+        return task.space.enumerate()[task.bench.representative_positions()[task.bench.positions(rows)]]
     return task.space.rows(task.bench.representative(one) for one in task.space.architectures(rows))

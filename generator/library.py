@@ -55,7 +55,7 @@ def settings_for(
     """How the models of a space are trained: as given, else by the defaults.
 
     Where any choices make an architecture and there are too many to list, a language model has only to
-    learn that every choice is as likely as the others: a twentieth of the lessons brings it within 0.02
+    learn that every choice is as likely as the others: a twentieth of the lessons brings it within 0.03
     nats of that.
     """
     if space.size is None and space.count == math.prod(space.cardinalities.tolist()):
