@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vitruvius.knowledge.evidence import in_scope
-from vitruvius.knowledge.observations import Observations
+from vitruvius.knowledge.observations import Observations, midranks
 from vitruvius.knowledge.population import Population
 from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.principle import Principle, PrincipleStatus
@@ -51,7 +50,7 @@ def contradiction(principle: Principle, observed: Observations) -> Contradiction
     if not len(observed) or not in_scope(principle.proposal, predicate, observed):
         return None
     holds = predicate.holds(Population(observed.space, observed.choices, observed.costs))
-    ranks = _ranks(observed.scores)
+    ranks = midranks(observed.scores, observed.scores)
     sides = ranks[holds], ranks[~holds]
     if min(map(len, sides)) < FEWEST:
         return None
@@ -103,10 +102,3 @@ def _believed(principle: Principle, target: str, trust: float) -> Principle:
 
 def _strength(low: float, high: float, direction: int) -> float:
     return low if direction > 0 else -high
-
-
-def _ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mid-rank of each score, 0 to 1: (n,)."""
-    ordered = np.sort(scores)
-    both = np.searchsorted(ordered, scores, side="left") + np.searchsorted(ordered, scores, side="right")
-    return both / (2.0 * len(scores))

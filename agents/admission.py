@@ -41,7 +41,7 @@ class Admission:
         self._known = {principle.id: principle for principle in brief.known}
         self._tasks = {brief.target, *(one.task for one in visible)}
         self._costs = frozenset(name for one in visible for name in one.costs)
-        self._sample = Population(self.space, self.space.sample(SAMPLE, rng))
+        self._sample = brief.allowed or Population(self.space, self.space.sample(SAMPLE, rng))
         self._measured = [Population(self.space, one.choices, one.costs) for one in visible if len(one)]
         self._claims: set[tuple[bytes, int]] = set()
         for proposal in (*(principle.proposal for principle in brief.known), *found):
@@ -49,7 +49,7 @@ class Admission:
 
     @property
     def sample(self) -> Population:
-        """Architectures drawn uniformly from the space; none of their scores is known."""
+        """Architectures drawn uniformly from what may be measured; none of their scores is known."""
         return self._sample
 
     def judge(self, items: Iterable[ProposedPrinciple]) -> list[Refusal]:
@@ -128,7 +128,7 @@ class Admission:
         share = self._share(predicate)
         if share in (0.0, 1.0):
             which = "all" if share else "none"
-            detail = f"It holds for {which} of the architectures, so it tells nothing."
+            detail = f"It holds for {which} of the architectures that may be measured, so it tells nothing."
             return Refusal("tautology", item.predicate, detail)
         direction = 1 if item.direction == "better" else -1
         if not self._remember(predicate, direction):

@@ -26,6 +26,7 @@ from vitruvius.generator.space import Choices
 from vitruvius.knowledge.imports import priors
 from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.principle import Principle, PrincipleStatus
+from vitruvius.knowledge.share import Share
 
 Array = NDArray[np.float64]
 
@@ -192,11 +193,11 @@ def first_batch(
         observed.choices, observed.scores, pool, None, theirs, number, expected
     )
     for i, reason in zip(chosen.rows, chosen.reasons, strict=True):
-        batch.add(task, pool[i], "transfer", f"{reason}, going by the sources")
+        batch.add(task, pool[i], Share.TRANSFER, f"{reason}, going by the sources")
     taken = known | set(task.space.ids(pool[chosen.rows]))
     drawn = stream(options.seed, number, 0)
     for row in draw_new(task.space, wanted - len(batch.keys), taken, drawn, feasible=aims.feasible):
-        batch.add(task, row, "initial", "uniform initial design")
+        batch.add(task, row, Share.INITIAL, "uniform initial design")
     return batch
 
 
@@ -204,7 +205,7 @@ def _always_ahead(journal: Journal) -> bool:
     """Whether everything that the sources chose so far scored above every uniform draw."""
     told = [(x.share, x.measurement.score) for x in journal.learned() if x.measurement.score is not None]
     theirs, uniform = (
-        journal.task.better(np.array([score for share, score in told if share == wanted]))
-        for wanted in ("transfer", "initial")
+        journal.task.better(np.array([score for share, score in told if share is wanted]))
+        for wanted in (Share.TRANSFER, Share.INITIAL)
     )
     return min(len(theirs), len(uniform)) >= FEWEST_COMPARED and bool(theirs.min() > uniform.max())

@@ -7,7 +7,6 @@ of an exception). When the budget is nearly used up, only handing in is left to 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,8 @@ from langchain_core.messages import (
 )
 
 from vitruvius.agents.asking import Asker, Question, text_of
-from vitruvius.agents.failures import Failure
+from vitruvius.agents.failures import Failure, is_cut
+from vitruvius.agents.spending import Cap
 from vitruvius.agents.tools import CUT_OFF, SUBMIT, Toolbox, langchain_tools
 from vitruvius.prompts.library import Message, Template
 
@@ -76,6 +76,7 @@ class _Supervisor(AgentMiddleware[Any, Any, Any]):
         self._toolbox = toolbox
         self._nudged = False
         self._stopped = False
+        self._cut_short = False
 
     @hook_config(can_jump_to=["end"])
     def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
@@ -90,13 +91,18 @@ class _Supervisor(AgentMiddleware[Any, Any, Any]):
         request = request.override(
             tool_choice=asker.chat.tool_choice, model_settings=asker.chat.settings(asker.seed)
         )
-        if self._nudged or asker.nearly_spent():
+        cap = asker.nearly_spent()
+        if cap is not None:
+            self._tell(cap)
+        if self._nudged or cap is not None:
             told: list[AnyMessage] = [*request.messages, HumanMessage(self._last)]
             submit = [tool for tool in request.tools if getattr(tool, "name", "") == SUBMIT]
             request = request.override(messages=told, tools=submit)
-        question = Question(self._template, _body(request), _tools_hash(request))
-        answer = asker.send(question, lambda: _only_message(handler(request)))
+        question = Question(self._template, _body(request), _offered(request))
+        answer = asker.send(question, lambda model: _only_message(handler(request.override(model=model))))
         if answer is None:
+            if asker.cap is not None:
+                self._tell(asker.cap)
             self._stopped = True
             return ModelResponse(result=[AIMessage("")])
         return ModelResponse(result=[_mended(answer)])
@@ -113,11 +119,21 @@ class _Supervisor(AgentMiddleware[Any, Any, Any]):
         if self._toolbox.take_text(text_of(said), len(self._asker.calls) - 1):
             self._asker.mark(self._toolbox.outcome)
             return {"jump_to": "model"}
-        self._asker.mark("no principles" if self._toolbox.answered else "not JSON")
+        self._asker.mark(_silence(said, self._toolbox))
         if self._nudged:
             return None
         self._nudged = True
         return {"jump_to": "model"}
+
+    def _tell(self, cap: Cap) -> None:
+        """Say, once, which limit ends the work before anything is handed in and all requests are used."""
+        asker = self._asker
+        if cap.setting and not self._cut_short and not self._toolbox.submissions:
+            self._cut_short = True
+            asker.notes.append(
+                f"The investigation was cut short by {cap.setting} after {asker.sent} of {asker.budget} "
+                f"requests: {cap.sentence}"
+            )
 
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
@@ -128,6 +144,13 @@ class _Supervisor(AgentMiddleware[Any, Any, Any]):
         if call["name"] == SUBMIT:
             self._asker.mark(self._toolbox.outcome)
         return ToolMessage(answer, tool_call_id=call["id"] or "", name=call["name"])
+
+
+def _silence(said: AIMessage, toolbox: Toolbox) -> str:
+    """The outcome of a reply without any call or principle."""
+    if is_cut(said):
+        return "cut off"
+    return "no principles" if toolbox.answered else "not JSON"
 
 
 def _only_message(response: ModelResponse[Any]) -> AIMessage:
@@ -169,12 +192,11 @@ def _plain(message: AnyMessage) -> list[Any]:
     return [message.type, message.content]
 
 
-def _tools_hash(request: ModelRequest[Any]) -> str:
-    """Hash of the tools as a model sees them."""
+def _offered(request: ModelRequest[Any]) -> str:
+    """The tools as a model sees them: part of what is asked, and paid for."""
     shown = [[getattr(t, "name", ""), getattr(t, "description", ""), getattr(t, "args_schema", "")]
              for t in request.tools]  # fmt: skip
-    body = json.dumps([shown, request.tool_choice], sort_keys=True, default=str)
-    return hashlib.sha256(body.encode()).hexdigest()
+    return json.dumps([shown, request.tool_choice], sort_keys=True, default=str)
 
 
 __all__ = ["investigate"]

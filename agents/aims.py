@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from vitruvius.agents.options import Options
 from vitruvius.agents.pareto import spread_budgets
 from vitruvius.errors import SettingsError, unknown_name
-from vitruvius.generator.evaluation.table import TableBench
-from vitruvius.generator.evaluation.task import Task, measurable
+from vitruvius.generator.evaluation.task import TabledBench, Task, innermost, measurable
 from vitruvius.generator.space import Choices
 from vitruvius.knowledge.cost_rules import CostRule, cost_rules, known_costs
 from vitruvius.knowledge.population import Mask, Population
@@ -55,7 +54,7 @@ class Feasible:
         if (
             self.predicate is not None
             and found.any()
-            and (isinstance(self.task.bench, TableBench) or found.sum() <= _FEW)
+            and (isinstance(innermost(self.task.bench), TabledBench) or found.sum() <= _FEW)
         ):
             found[found] = self.allows(rows[found])
         return found
@@ -110,7 +109,7 @@ class Feasible:
         return found
 
     def describe(self) -> str:
-        """What limits and what that leaves, as a line."""
+        """What limits and what that leaves, as a line; of a table that lacks a part only what it has."""
         size = self.task.space.size
         count = (
             f"{int(self.everywhere.sum()):,} of {size:,}" if size is not None else f"about {self.share:.2%}"
@@ -118,6 +117,8 @@ class Feasible:
         share = f" ({self.share:.2%})" if size is not None else ""
         alike = self.classes is not None and self.classes < self.everywhere.sum()
         apart = f", {self.classes:,} of them different" if alike else ""
+        if self.predicate is None:
+            return f"{count} architectures{share}{apart}"
         return f"{self.text()}: {count} architectures are feasible{share}{apart}"
 
 
@@ -154,6 +155,9 @@ class Objectives:
         return spread_budgets(*self.range)
 
 
+_DRAWS = 4000  # on which reasoners see how often something holds
+
+
 @dataclass(frozen=True, slots=True)
 class Aims:
     """What a session is asked for beside a good score; by default nothing.
@@ -178,6 +182,19 @@ class Aims:
         if self.feasible is None or self.feasible.predicate is None:
             return "" if self.feasible is None else self.feasible.text()
         return f"what {self.feasible.predicate.text()} allows"
+
+    @property
+    def words(self) -> str:
+        """The constraint in words; empty without one."""
+        feasible = self.feasible
+        return "" if feasible is None or feasible.predicate is None else feasible.predicate.text()
+
+    def draws(self, seed: int) -> Population | None:
+        """Uniform draws of what may be measured; None where that is the whole space."""
+        if self.feasible is None:
+            return None
+        rows = self.feasible.sample(_DRAWS, np.random.default_rng(seed))
+        return Population(self.feasible.task.space, rows)
 
     @property
     def mask(self) -> Mask | None:
@@ -231,7 +248,8 @@ class Aims:
         """Lines for the plan."""
         lines: list[str] = []
         if self.feasible is not None:
-            lines.append(f"constraint {self.feasible.describe()}")
+            head = "table" if self.feasible.predicate is None else "constraint"
+            lines.append(f"{head:10} {self.feasible.describe()}")
         if self.objectives is not None:
             parts = zip(self.objectives.names, *self.objectives.range, strict=True)
             told = ", ".join(f"{name} ({low:.4g} to {high:.4g} {unit(name)})" for name, low, high in parts)
@@ -249,7 +267,7 @@ def read_aims(task: Task, options: Options, say: Callable[[str], None] | None = 
         InvalidPredicateError: The constraint cannot be read.
         UnknownNameError: A cost that is not known before measuring, or what the space does not have.
     """
-    asked = getattr(task.bench, "inner", task.bench)  # in a crew's bench, the one that tells costs
+    asked = innermost(task.bench)  # the one that tells costs
     if say is not None and (options.where is not None or options.objectives):
         each = float(getattr(asked, "seconds_each", 0.0))
         count = len(all_rows(task.space))
@@ -319,6 +337,7 @@ def _measured_for(task: Task, rows: Choices) -> Choices:
     """The member that is measured for the class of each row: (n, D)."""
     if task.space.form is not None:  # in a described space each is a class of its own
         return rows
-    if isinstance(task.bench, TableBench):
-        return task.space.enumerate()[task.bench.representative_positions()[task.bench.positions(rows)]]
+    bench = innermost(task.bench)
+    if isinstance(bench, TabledBench):
+        return bench.representatives(rows)
     return task.space.rows(task.bench.representative(one) for one in task.space.architectures(rows))

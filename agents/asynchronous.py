@@ -19,6 +19,7 @@ from vitruvius.agents.selection import Selector
 from vitruvius.generator.evaluation.task import stream
 from vitruvius.generator.space import Architecture
 from vitruvius.knowledge.observations import Observations
+from vitruvius.knowledge.share import Share
 
 
 def search(
@@ -45,10 +46,10 @@ def search(
     Raises:
         BudgetError: Most measurements fail.
     """
-    out: dict[str, tuple[int, str]] = {}  # key -> batch and share
+    out: dict[str, tuple[int, Share]] = {}  # key -> batch and share
     used_up = False
 
-    def next_one() -> tuple[int, str, str] | None:
+    def next_one() -> tuple[int, str, Share] | None:
         """Batch, key and share of a candidate that is not out yet, drawn if need be."""
         nonlocal used_up
         for one in journal.in_flight():
@@ -75,7 +76,7 @@ def search(
 
     with timed("evaluation"):
         for measurement in stream(journal.task.bench, more, seed=0):
-            key = asked_for(measurement, out, journal.task.bench).key
+            key = asked_for(measurement, out, journal.task).key
             record(journal, measurement, *out.pop(key), say)
             settle()
             check_failures(journal, evaluations)

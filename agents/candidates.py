@@ -24,9 +24,8 @@ from vitruvius.generator.proposers.base import Request
 from vitruvius.generator.space import Choices, SearchSpace
 from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.pruning import Restriction
+from vitruvius.knowledge.share import Share
 
-OPEN_SHARES = frozenset({"open", "experiment"})
-"""Shares that are drawn from the whole space, whatever was pruned."""
 PROMISING = 256
 """Candidates in each pool of a session with sources that these think best."""
 
@@ -38,9 +37,7 @@ class Batch:
     Attributes:
         number: Position in the session, from 0.
         keys: Exact architectures, in order.
-        shares: Key -> "initial", "open", "model" (written by the code model), "drawn" (uniformly, where no
-            model writes), "local" (near the best),
-            "experiment" (asked for by the reasoner), "transfer" (proposed by the sources).
+        shares: Key -> why it is to be measured.
         reasons: Key -> why it was chosen.
         pool: Counts of the generator's draw.
         codes: Key -> the codes as drawn, for architectures that the code model wrote.
@@ -48,12 +45,12 @@ class Batch:
 
     number: int
     keys: list[str] = field(default_factory=list[str])
-    shares: dict[str, str] = field(default_factory=dict[str, str])
+    shares: dict[str, Share] = field(default_factory=dict[str, Share])
     reasons: dict[str, str] = field(default_factory=dict[str, str])
     pool: dict[str, Any] = field(default_factory=dict[str, Any])
     codes: dict[str, str] = field(default_factory=dict[str, str])
 
-    def add(self, task: Task, row: NDArray[np.int8], share: str, reason: str) -> None:
+    def add(self, task: Task, row: NDArray[np.int8], share: Share, reason: str) -> None:
         """Append the architecture that is measured for the class of this row (D,)."""
         key = task.bench.representative(task.space.architectures(row[None])[0]).key
         self.keys.append(key)
@@ -108,7 +105,7 @@ def open_due(options: Options, counted: int, evaluations: int, opened: int, size
 
 
 def open_share(
-    options: Options, shares: Sequence[str], wanted: Sequence[tuple[str, str]], evaluations: int, size: int
+    options: Options, shares: Sequence[Share], wanted: Sequence[tuple[str, str]], evaluations: int, size: int
 ) -> tuple[int, list[tuple[str, str]]]:
     """How many of the next `size` evaluations belong to the open share, and which of them are experiments.
 
@@ -122,9 +119,9 @@ def open_share(
         evaluations: The whole budget.
         size: Evaluations in the next batch.
     """
-    opened = sum(share in OPEN_SHARES for share in shares)
+    opened = sum(share.unpruned for share in shares)
     due = open_due(options, len(shares), evaluations, opened, size)
-    room = (opened + due) // 2 - shares.count("experiment")
+    room = (opened + due) // 2 - shares.count(Share.EXPERIMENT)
     return due, list(wanted[: min(max(room, 0), due)])
 
 
@@ -135,7 +132,7 @@ def initial_batch(
     batch = Batch(number)
     rows = draw_new(task.space, size, known, stream(options.seed, number, 0), feasible=aims.feasible)
     for row in rows:
-        batch.add(task, row, "initial", "uniform initial design")
+        batch.add(task, row, Share.INITIAL, "uniform initial design")
     return batch
 
 
@@ -145,7 +142,7 @@ class _Pool:
 
     rows: Choices
     codes: list[str]
-    shares: list[str]
+    shares: list[Share]
     counts: dict[str, Any]
 
 
@@ -201,13 +198,13 @@ class Drafter:
             [one for one, is_in in zip(experiments, wanted, strict=True) if is_in],
         )
         for row, (_, why) in zip(asked, experiments, strict=True):
-            batch.add(self.task, row, "experiment", f"asked for by the reasoner: {why}")
+            batch.add(self.task, row, Share.EXPERIMENT, f"asked for by the reasoner: {why}")
         taken = known | set(space.ids(asked))
         drawn = stream(self.options.seed, number, 1)
         rows = draw_new(space, open_size - len(asked), taken, drawn, feasible=feasible)
         taken |= set(space.ids(rows))
         for row in rows:
-            batch.add(self.task, row, "open", f"open share: uniform over {self.aims.everywhere}")
+            batch.add(self.task, row, Share.OPEN, f"open share: uniform over {self.aims.everywhere}")
         pool = self._pool(number, observed, restriction, taken)
         batch.pool = pool.counts
         for i, reason in self._choose(number, observed, restriction, pool.rows, size - len(batch.keys)):
@@ -218,7 +215,7 @@ class Drafter:
         missing = size - len(batch.keys)
         for row in draw_new(space, missing, taken, stream(self.options.seed, number, 4), feasible=feasible):
             batch.add(
-                self.task, row, "open", f"the pool had nothing new: uniform over {self.aims.everywhere}"
+                self.task, row, Share.OPEN, f"the pool had nothing new: uniform over {self.aims.everywhere}"
             )
         return batch
 
@@ -264,9 +261,9 @@ class Drafter:
         if self.prior is not None:
             counts["transfer"] = len(theirs)
         shares = (
-            ["model" if self.engine.writes else "drawn"] * len(codes)
-            + ["local"] * len(local)
-            + ["transfer"] * len(theirs)
+            [Share.MODEL if self.engine.writes else Share.DRAWN] * len(codes)
+            + [Share.LOCAL] * len(local)
+            + [Share.TRANSFER] * len(theirs)
         )
         codes += [""] * (len(local) + len(theirs))
         return _Pool(np.concatenate([*rows, local, theirs]), codes, shares, counts)

@@ -1,24 +1,26 @@
 """What a language model gets to see of the measurements: small, telling, as plain data.
 
 Pure functions from a `Brief` to the inputs of prompt templates (their names and forms: `prompts.inputs`).
-Everything is taken from `Observations.visible()`: held-back measurements cannot get in.
+Everything is taken from what `visible` leaves of the measurements: held-back ones cannot get in, not even as
+the scale of a quantile or as the effect of a known principle.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vitruvius.agents.depiction import as_program, as_text, describe_space, examples
 from vitruvius.agents.reasoner import Brief
-from vitruvius.generator.space import ABSENT, INPUT, OUTPUT, Choices, SearchSpace
+from vitruvius.knowledge.evidence import assess
 from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.population import Population
 from vitruvius.knowledge.predicate import predicate_from_json
-from vitruvius.knowledge.principle import Principle
+from vitruvius.knowledge.principle import Effect, Evidence, Principle
 
 MOST_COMPARED = 800
 """Architectures of a task among which contrasting pairs are looked for, at most."""
@@ -49,17 +51,22 @@ def exhibits(brief: Brief, sizes: Sizes | None = None) -> dict[str, Any]:
         Input name -> plain data; a template takes those that it declares.
     """
     sizes = sizes or Sizes()
-    seen = [one.visible() for one in brief.observations]
-    seen = [one for one in seen if len(one)]
+    seen = visible(brief)
     share = max(len(seen), 1)
-    best = max(seen, key=lambda one: float(one.quantiles.max()), default=None)
+    best = next((one for one in seen if one.task == brief.target), seen[0] if seen else None)
     row = brief.space.sample(1, np.random.default_rng(brief.seed))
     if best is not None:
-        row = best.choices[[int(np.argmax(best.quantiles))]]
+        row = best.choices[[int(np.argmax(best.scores))]]
     each = [-(-n // share) for n in (sizes.top, sizes.poor, sizes.contrasts)]
     rng = np.random.default_rng(brief.seed)
+    costs = cost_ranges(seen)
     return {
         "task": brief.target,
+        "constraint": brief.where,
+        "objectives": list(brief.objectives),
+        "costs": costs,
+        "best": best.task if best is not None else "",
+        "experiments": experiments(brief, seen),
         "space": describe_space(brief.space),
         "code": as_program(brief.space, row),
         "drawing": brief.space.draw(brief.space.architectures(row)[0]),
@@ -69,67 +76,42 @@ def exhibits(brief: Brief, sizes: Sizes | None = None) -> dict[str, Any]:
         "contrasts": [entry for one in seen for entry in contrasts(one, each[2], rng)],
         "effects": effects(seen, sizes.effects),
         "counts": operation_counts(seen, sizes.counts),
-        "known": known_principles(brief.known, sizes.known),
-        "examples": examples(brief.space, sorted({name for one in seen for name in one.costs})),
+        "known": known_principles(brief.known, seen, sizes.known),
+        "examples": examples(brief.space, {cost["name"]: cost["middle"] for cost in costs}),
         "limit": brief.limit,
     }
 
 
-def describe_space(space: SearchSpace) -> dict[str, Any]:
-    """Name, description, decisions, operations and size of a space."""
-    return {
-        "name": space.name,
-        "description": space.description,
-        "decisions": [{"name": d.name, "choices": list(d.choices)} for d in space.decisions],
-        "operations": list(space.operations),
-        "size": space.size,
-    }
+def visible(brief: Brief) -> list[Observations]:
+    """What may be seen of each task, with quantiles among just that; tasks without any are left out."""
+    seen = [one.visible() for one in brief.observations]
+    return [replace(one, reference=np.sort(one.scores)) for one in seen if len(one)]
 
 
-def as_text(space: SearchSpace, row: Sequence[int]) -> str:
-    """One architecture on one line: `0->1=conv3x3 0->2=skip`."""
-    pairs = zip(space.decisions, row, strict=True)
-    return " ".join(f"{decision.name}={decision.choices[index]}" for decision, index in pairs)
+def cost_ranges(seen: Sequence[Observations]) -> list[dict[str, Any]]:
+    """Costs as measured over all tasks: what a tenth, half and nine tenths stay below."""
+    found: list[dict[str, Any]] = []
+    for name in sorted({name for one in seen for name in one.costs}):
+        values = np.concatenate([one.costs[name] for one in seen if name in one.costs])
+        values = values[np.isfinite(values)]
+        if len(values):
+            low, middle, high = (float(f"{v:.3g}") for v in np.quantile(values, [0.1, 0.5, 0.9]))
+            found.append({"name": name, "low": low, "middle": middle, "high": high})
+    return found
 
 
-def as_program(space: SearchSpace, choices: Choices) -> str:
-    """One architecture (1, D) as a program: one line for each operation, inputs of a node are added.
-
-    Behind each line stands the decision that sets its operation, where one does.
-    """
-    graphs, setters = space.graphs(choices), _setters(space, choices)
-    labels, adjacency = graphs.labels[0], graphs.adjacency[0]
-    names: dict[int, str] = {}
-    lines: list[str] = []
-    inputs = ["input"] if (labels == INPUT).sum() == 1 else [f"input{node}" for node in range(len(labels))]
-    for node, label in enumerate(labels.tolist()):
-        given = " + ".join(names[u] for u in np.flatnonzero(adjacency[:, node]).tolist() if u in names)
-        if label == INPUT:
-            names[node] = inputs[node]
-        elif label == OUTPUT:
-            lines.append(f"output = {given or '0'}")
-        elif label > OUTPUT + len(space.operations):
-            lines.append(space.labels[label - 2].replace("=", " = "))
-        elif label != ABSENT:
-            names[node] = f"n{len(lines) + 1}"
-            decision = f"  # {setters[node]}" if node in setters else ""
-            lines.append(f"{names[node]} = {space.operations[label - 2]}({given or '0'}){decision}")
-    return "\n".join(lines)
-
-
-def _setters(space: SearchSpace, choices: Choices) -> dict[int, str]:
-    """Node of the graph of one architecture (1, D) -> name of the only decision that changes its label."""
-    plain = space.graphs(choices).labels[0]
-    found: dict[int, set[str]] = {}
-    for column, decision in enumerate(space.decisions):
-        if not set(decision.choices) <= set(space.operations):
-            continue
-        others = np.repeat(choices, len(decision.choices), axis=0)
-        others[:, column] = np.arange(len(decision.choices))
-        changed = (space.graphs(others[space.legal(others)]).labels != plain).any(axis=0)
-        for node in np.flatnonzero(changed).tolist():
-            found.setdefault(node, set()).add(decision.name)
-    return {node: names.pop() for node, names in found.items() if len(names) == 1}
+def experiments(brief: Brief, seen: Sequence[Observations]) -> list[dict[str, Any]]:
+    """What was asked for in earlier reflections, with its quantile on the target once it is measured."""
+    target = next((one for one in seen if one.task == brief.target), None)
+    scores = {}
+    if target is not None:
+        scores = dict(zip(brief.space.ids(target.choices), target.quantiles.tolist(), strict=True))
+    found: list[dict[str, Any]] = []
+    for one in brief.asked:
+        architecture = brief.space.parse(one.key)
+        text = as_text(brief.space, architecture.choices)
+        found.append({"text": text, "reason": one.reason, "quantile": scores.get(architecture.id)})
+    return found
 
 
 def top(observations: Observations, n: int) -> list[dict[str, Any]]:
@@ -146,7 +128,7 @@ def poor(observations: Observations, n: int) -> list[dict[str, Any]]:
 
 
 def contrasts(observations: Observations, n: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Pairs that differ in the fewest decisions and score furthest apart; no architecture twice.
+    """Pairs that differ in one or two decisions (or as few as any do) and score far apart; none twice.
 
     Args:
         observations: Visible measurements of one task.
@@ -158,7 +140,12 @@ def contrasts(observations: Observations, n: int, rng: np.random.Generator) -> l
     choices, quantiles = observations.choices[rows], observations.quantiles[rows]
     distance = (choices[:, None, :] != choices[None, :, :]).sum(axis=2)
     gap = quantiles[:, None] - quantiles[None, :]
-    better, worse = np.nonzero((distance > 0) & (distance <= 2) & (gap > 0.1))
+    apart = (distance > 0) & (gap > 0.1)
+    if not apart.any():
+        return []
+    # In large spaces hardly two are that close: then the closest there are.
+    limit = max(2, int(np.sort(distance[apart])[min(n, apart.sum()) - 1]))
+    better, worse = np.nonzero(apart & (distance <= limit))
     # A pair with one difference tells more than a pair with two and the same gap.
     merit = gap[better, worse] / distance[better, worse]
     found: list[dict[str, Any]] = []
@@ -196,7 +183,8 @@ def effects(seen: Sequence[Observations], n: int) -> list[dict[str, Any]]:
         mean = float(values.mean())
         where = _where([each[0] for each in told], values)
         entry = {"task": where, "decision": decision, "choice": choice, "count": sum(e[3] for e in told)}
-        entries.append((abs(mean) / float(error), {**entry, "effect": mean}))
+        told_so = {**entry, "effect": mean, "margin": 1.96 * float(error)}
+        entries.append((abs(mean) / float(error), told_so))
     return [entry for _, entry in sorted(entries, key=lambda item: -item[0])[:n]]
 
 
@@ -224,7 +212,7 @@ def _drawn(seen: Sequence[Observations]) -> list[Observations]:
     Everything, where no task has enough of them.
     """
     drawn = [one.take(one.uniform) for one in seen if one.uniform.sum() >= 2 * MIN_COUNT]
-    return drawn or [*seen]
+    return [replace(one, reference=np.sort(one.scores)) for one in drawn or seen]
 
 
 def _where(tasks: Sequence[str], values: NDArray[np.float64]) -> str:
@@ -234,54 +222,38 @@ def _where(tasks: Sequence[str], values: NDArray[np.float64]) -> str:
     return f"{int((values * values.mean() > 0).sum())} of {len(tasks)} tasks"
 
 
-def known_principles(principles: Sequence[Principle], n: int) -> list[dict[str, Any]]:
-    """The n known principles with the largest joined effect."""
-
-    def size(principle: Principle) -> float:
-        joined = principle.evidence.joined
-        return abs(joined.estimate) if joined is not None else 0.0
-
-    return [
-        {
-            "id": principle.id,
-            "sentence": principle.sentence,
-            "predicate": predicate_from_json(principle.proposal.predicate).text(),
-            "direction": "better" if principle.proposal.direction > 0 else "worse",
-            "status": str(principle.status),
-            "effect": None if principle.evidence.joined is None else principle.evidence.joined.estimate,
-        }
-        for principle in sorted(principles, key=size, reverse=True)[:n]
-    ]
+def known_principles(
+    principles: Sequence[Principle], seen: Sequence[Observations], n: int
+) -> list[dict[str, Any]]:
+    """The n known principles with the largest effect on what may be seen."""
+    told = [(principle, on_visible(principle, seen).joined) for principle in principles]
+    told.sort(key=lambda pair: abs(pair[1].estimate) if pair[1] is not None else 0.0, reverse=True)
+    return [_known(principle, effect) for principle, effect in told[:n]]
 
 
-def examples(space: SearchSpace, costs: Sequence[str]) -> list[str]:
-    """One valid predicate for each form, in the names of the space."""
-    passing = [name for name in space.operations if name not in space.null_operations] or [*space.operations]
-    first, last = passing[0], passing[-1]
-    middle = passing[len(passing) // 2]
-    decision = max(space.decisions, key=lambda d: len(d.choices))
-    shapes: list[dict[str, Any]] = [
-        _count(middle, ">=", 2),
-        {"kind": "choice", "decision": decision.name, "among": list(decision.choices[:2])},
-        {"kind": "all", "parts": [
-            {"kind": "depth", "comparison": ">=", "value": 2}, {"kind": "not", "part": _count(last, ">", 1)}
-        ]},
-        {"kind": "count", "operations": [first, middle], "comparison": "<=", "value": 1},
-        {"kind": "path", "operations": [first, last]},
-        {"kind": "feeds", "first": middle, "second": last},
-    ]  # fmt: skip
-    shapes += [{"kind": "bound", "cost": name, "comparison": "<", "value": 0.5} for name in costs[:3]]
-    return [predicate_from_json(shape).check(space).text() for shape in shapes]
+def on_visible(principle: Principle, seen: Sequence[Observations]) -> Evidence:
+    """What the visible uniform draws say of a principle, as if it had just been proposed."""
+    drawn = [replace(one, reference=np.sort(one.scores[one.uniform])) for one in seen if one.uniform.any()]
+    return assess([(replace(principle, evidence=Evidence()), 0)], drawn)[0].evidence
 
 
-def _count(operation: str, comparison: str, value: int) -> dict[str, Any]:
-    return {"kind": "count", "operations": [operation], "comparison": comparison, "value": value}
+def _known(principle: Principle, effect: Effect | None) -> dict[str, Any]:
+    return {
+        "id": principle.id,
+        "sentence": principle.sentence,
+        "predicate": predicate_from_json(principle.proposal.predicate).text(),
+        "direction": "better" if principle.proposal.direction > 0 else "worse",
+        "status": str(principle.status),
+        "effect": None if effect is None else effect.estimate,
+    }
 
 
 def _entry(observations: Observations, row: int) -> dict[str, Any]:
     text = as_text(observations.space, observations.choices[row].tolist())
     quantile = float(observations.quantiles[row])
-    return {"name": "", "task": observations.task, "quantile": quantile, "text": text}
+    costs = {name: round(float(values[row]), 4) for name, values in observations.costs.items()}
+    costs = {name: value for name, value in costs.items() if np.isfinite(value)}
+    return {"name": "", "task": observations.task, "quantile": quantile, "text": text, "costs": costs}
 
 
 def _named(letter: str, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -313,6 +285,6 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 __all__ = [
-    "MIN_COUNT", "MOST_COMPARED", "Sizes", "as_program", "as_text", "contrasts", "describe_space", "effects",
-    "examples", "exhibits", "known_principles", "operation_counts", "poor", "top",
+    "MIN_COUNT", "MOST_COMPARED", "Sizes", "contrasts", "cost_ranges", "effects", "exhibits", "experiments",
+    "known_principles", "on_visible", "operation_counts", "poor", "top", "visible",
 ]  # fmt: skip

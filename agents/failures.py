@@ -7,15 +7,48 @@ import re
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitruvius.errors import VitruviusError
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+
+UNREADABLE = frozenset(
+    {
+        "endpoint error",
+        "endpoint slow",
+        "not authorised",
+        "no credit",
+        "rate limited",
+        "request refused",
+        "no schema",
+        "not JSON",
+        "cut off",
+        "interrupted",
+        "tools",
+        "no tools",
+    }
+)
+"""Outcomes of calls that brought nothing at all: the endpoint is at fault, or a limit, not the ideas of its
+model. What probing for tools brought, `tools` or `no tools`, is among them."""
+
+NOT_ITS_OWN = UNREADABLE - {"no schema", "not JSON", "tools", "no tools"}
+"""Those that say nothing of what the model can do."""
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 _SECRET_TEXT = re.compile(
     r"\b(?:sk|pk|hf|gsk|xai)[-_][A-Za-z0-9_\-*]{6,}|(?i:bearer)\s+\S+|(?<=://)[^/\s@]+(?=@)"
 )
 _UNSUPPORTED = (400, 404, 405, 415, 422, 501)
+_NO_CREDIT = re.compile(r"insufficient_quota|exceeded your current quota|insufficient balance", re.IGNORECASE)
+_NOT_KNOWN = re.compile(
+    r"unsupported|unknown|unrecogni[sz]ed|unexpected|extra|not (?:supported|permitted|allowed)"
+    r"|use 'max_tokens'",
+    re.IGNORECASE,
+)
+_TOO_LONG = re.compile(r"too large|maximum context|context length|max_(?:completion_)?tokens", re.IGNORECASE)
+_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +60,20 @@ class Failure:
         sentence: For people.
         transient: Waiting may help.
         unsupported: The endpoint cannot do what was asked for beyond text.
+        old_limit: The endpoint knows `max_tokens` only, not `max_completion_tokens`.
         wait: Seconds that it asks to wait.
-        text: What of a reply came all the same.
         charged: Whether it was paid for all the same; None if that is not known.
+        tokens: Of its prompt and reply, where the endpoint told.
     """
 
     reason: str
     sentence: str
     transient: bool = False
     unsupported: bool = False
+    old_limit: bool = False
     wait: float | None = None
-    text: str = ""
     charged: bool | None = False
+    tokens: tuple[int, int] | None = None
 
 
 def redacted(text: str) -> str:
@@ -57,13 +92,10 @@ def failure_of(error: Exception, name: str, *, asked_for_more: bool) -> Failure:
         name: Name of the model.
         asked_for_more: Whether the request asked for what not every endpoint can do: a schema, tools.
     """
-    said = redacted(f"{type(error).__name__}: {error}".replace("\n", " "))[:300]
+    whole = redacted(f"{type(error).__name__}: {error}".replace("\n", " "))
+    said = whole[:300]
     response = getattr(error, "response", None)
     status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
-    if "LengthFinishReason" in type(error).__name__:
-        return Failure(
-            "cut off", f"{name} was cut off at the token limit.", text=_partial(error), charged=None
-        )
     if "ContentFilter" in type(error).__name__:
         return Failure(
             "model refused", f"{name}: the endpoint's content filter stopped the reply.", charged=None
@@ -74,12 +106,11 @@ def failure_of(error: Exception, name: str, *, asked_for_more: bool) -> Failure:
         and status is None
     ):
         return Failure("no schema", f"{name} has no structured replies or tools ({said}).", unsupported=True)
-    if status in (401, 403):
-        return Failure("not authorised", f"{name} refused the key ({status}): check it. {said}")
+    refused = _refused(status, name, whole, asked_for_more)
+    if refused is not None:
+        return refused
     if status == 429:
         return Failure("rate limited", f"{name}: {said}", transient=True, wait=_retry_after(response))
-    if status in _UNSUPPORTED:
-        return Failure("request refused", f"{name} refused the request: {said}", unsupported=asked_for_more)
     if isinstance(error, VitruviusError):
         return Failure("endpoint error", redacted(str(error)))
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
@@ -101,10 +132,60 @@ def failure_of(error: Exception, name: str, *, asked_for_more: bool) -> Failure:
     return Failure("endpoint error", f"{name}: {said}", transient=transient, wait=_retry_after(response))
 
 
-def _partial(error: Exception) -> str:
-    """The text that came before the limit, if the error carries it."""
-    choices = getattr(getattr(error, "completion", None), "choices", None) or []
-    return str(getattr(getattr(choices[0], "message", None), "content", None) or "") if choices else ""
+def _refused(status: int | None, name: str, whole: str, asked_for_more: bool) -> Failure | None:
+    """What a status means that waiting does not mend; None for the others."""
+    said = whole[:300]
+    if status == 401:
+        return Failure("not authorised", f"{name} refused the key (401): check it. {said}")
+    if status == 403:
+        why = "the key may not use this model, or not from here: ask its owner, or take another model"
+        return Failure("not authorised", f"{name} refused access (403): {why}. {said}")
+    if status == 402 or (status == 429 and _NO_CREDIT.search(whole)):
+        why = "the account has no credit left, and waiting does not help: see its plan and billing"
+        return Failure("no credit", f"{name} ({status}): {why}. {said}")
+    if status not in _UNSUPPORTED:
+        return None
+    sentence = f"{name} refused the request: {said}"
+    if status in (400, 422) and "max_completion_tokens" in whole and _NOT_KNOWN.search(whole):
+        return Failure("request refused", sentence, old_limit=True)
+    if status in (400, 422) and _TOO_LONG.search(whole):
+        hint = "if replies are too long for it, give less with --set reply_tokens=2000"
+        return Failure("request refused", f"{sentence} ({hint})", unsupported=asked_for_more)
+    return Failure("request refused", sentence, unsupported=asked_for_more)
+
+
+def cut_message(error: Exception) -> AIMessage | None:
+    """The reply, with its tokens, that an exception about the token limit carries; None for any other."""
+    from langchain_core.messages import AIMessage
+
+    completion = getattr(error, "completion", None)
+    if "LengthFinishReason" not in type(error).__name__:
+        return None
+    choices, usage = getattr(completion, "choices", None) or [], getattr(completion, "usage", None)
+    text = str(getattr(getattr(choices[0], "message", None), "content", None) or "") if choices else ""
+    told: Any = None
+    if usage is not None:
+        tokens_in, tokens_out = int(usage.prompt_tokens), int(usage.completion_tokens)
+        told = {
+            "input_tokens": tokens_in,
+            "output_tokens": tokens_out,
+            "total_tokens": tokens_in + tokens_out,
+        }
+    return AIMessage(text, usage_metadata=told, response_metadata={"finish_reason": "length"})
+
+
+def is_cut(message: AIMessage) -> bool:
+    """Whether the token limit ended a reply, as the providers say that."""
+    told = message.response_metadata
+    ends = {str(told.get(name)).lower() for name in ("finish_reason", "stop_reason", "done_reason")}
+    incomplete = told.get("incomplete_details") or {}
+    return bool(ends & {"length", "max_tokens"}) or incomplete.get("reason") == "max_output_tokens"
+
+
+def says_nothing(message: AIMessage) -> bool:
+    """Whether a reply is empty, but for thoughts."""
+    called = message.tool_calls or message.invalid_tool_calls
+    return not called and not _THOUGHT.sub("", str(message.text)).strip()
 
 
 def _retry_after(response: object) -> float | None:
@@ -123,4 +204,7 @@ def _retry_after(response: object) -> float | None:
         return None
 
 
-__all__ = ["Failure", "failure_of", "redacted"]
+__all__ = [
+    "NOT_ITS_OWN", "UNREADABLE", "Failure", "cut_message", "failure_of", "is_cut", "redacted",
+    "says_nothing",
+]  # fmt: skip

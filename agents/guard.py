@@ -33,6 +33,8 @@ def check_sources(target: Task, sources: Sequence[Task]) -> None:
         TargetLeakError: A source is the target under any table or fidelity.
         SettingsError: The target or a source is no task, but its name, say; or a source is named twice.
     """
+    if not isinstance(sources, Sequence) or isinstance(sources, str):  # pyright: ignore
+        raise SettingsError(f"sources={sources!r} is not allowed: give a list of tasks, [] for none.")
     _refuse_names((target, *sources))
     names = [source.name for source in sources]
     if twice := [name for name in names if names.count(name) > 1]:

@@ -11,9 +11,10 @@ from vitruvius.generator.evaluation.task import Measurement, Task
 from vitruvius.generator.space import Architecture, Choices
 from vitruvius.knowledge.evidence import Told
 from vitruvius.knowledge.ledger import Learned, Ledger
-from vitruvius.knowledge.observations import UNIFORM_SHARES, Observations
+from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.principle import Principle
 from vitruvius.knowledge.records import Event
+from vitruvius.knowledge.share import Share
 
 
 class Journal:
@@ -43,7 +44,7 @@ class Journal:
         self._rows: dict[str, tuple[int, ...]] = {}
         self._events: dict[str, list[Event]] = {}
         self._orders: set[int] = set()
-        self._open: dict[tuple[int, str], str] | None = None  # batch and key -> share, of what is in flight
+        self._open: dict[tuple[int, str], Share] | None = None  # batch and key -> share, of what is in flight
         self._counted = 0
         self.best: Measurement | None = None
         for learned in ledger.learned(session):
@@ -51,13 +52,13 @@ class Journal:
 
     # ---- measurements ---------------------------------------------------------------------
 
-    def record(self, measurement: Measurement, *, batch: int, share: str) -> Learned:
+    def record(self, measurement: Measurement, *, batch: int, share: Share) -> Learned:
         """Write one measurement down; what the session knew already is returned as it was."""
         learned = self.ledger.record(measurement, session=self.session, batch=batch, share=share)
         self._add(learned)
         return learned
 
-    def record_all(self, measurements: Sequence[Measurement], *, share: str) -> None:
+    def record_all(self, measurements: Sequence[Measurement], *, share: Share) -> None:
         """Write measurements of a source task down in one transaction."""
         for learned in self.ledger.record_all(measurements, session=self.session, batch=0, share=share):
             self._add(learned)
@@ -97,7 +98,7 @@ class Journal:
         known = {learned.measurement.id for learned in self._learned[self.task.name]}
         return known | {self.architecture(key).id for _, key, _ in self.in_flight()}
 
-    def in_flight(self) -> list[tuple[int, str, str]]:
+    def in_flight(self) -> list[tuple[int, str, Share]]:
         """Batch, key and share of what was drawn and has no measurement yet, in order."""
         if self._open is None:
             done = {(x.batch, x.measurement.key) for x in self._learned[self.task.name]}
@@ -144,8 +145,8 @@ class Journal:
             label=task.label,
             choices=choices,
             scores=scores,
-            uniform=np.array([s in UNIFORM_SHARES for s in share], dtype=bool),
-            held=np.array([s == "held" for s in share], dtype=bool),
+            uniform=np.array([s.uniform for s in share], dtype=bool),
+            held=np.array([s is Share.HELD for s in share], dtype=bool),
             order=np.array([x.order for x in rows], dtype=np.int64),
             reference=self.reference(task, scores),
             costs=dict(task.bench.costs(choices)) if len(choices) else {},
@@ -161,11 +162,9 @@ class Journal:
                 return np.array(event.data["scores"], dtype=np.float64)
         return np.sort(scores)
 
-    def designed(self, initial: int) -> bool:
-        """Whether the initial design is measured; what was told beside it does not count."""
-        learned = [x for x in self._learned[self.task.name] if x.counted]
-        uniform = sum(x.share in UNIFORM_SHARES for x in learned)
-        return len(learned) >= initial and (uniform >= initial or all(x.share != "told" for x in learned))
+    def uniform(self) -> int:
+        """How many counted measurements of the target are uniform draws."""
+        return sum(x.counted and x.share.uniform for x in self._learned[self.task.name])
 
     def freeze_reference(self, name: str) -> None:
         """Freeze the reference of a task at what was measured uniformly so far."""
@@ -229,8 +228,8 @@ class Journal:
         return latest.number or 0, latest.data
 
 
-def _drawn(event: Event) -> list[tuple[tuple[int, str], str]]:
+def _drawn(event: Event) -> list[tuple[tuple[int, str], Share]]:
     """Batch and key of what an event of a batch drew, with its share."""
     if event.number is None:
         return []
-    return [((event.number, key), event.data["shares"][key]) for key in event.data["keys"]]
+    return [((event.number, key), Share(event.data["shares"][key])) for key in event.data["keys"]]

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vitruvius.agents.admission import Admission
 from vitruvius.agents.asking import Asker
 from vitruvius.agents.exhibits import Sizes, exhibits
-from vitruvius.agents.failures import redacted
+from vitruvius.agents.failures import UNREADABLE, redacted
 from vitruvius.agents.models import SERVED_HERE, Chat, chat_model, served_here
 from vitruvius.agents.probe import can_call_tools
 from vitruvius.agents.prompt_road import PromptRoad, rendered
-from vitruvius.agents.reasoner import UNREADABLE, Author, Brief, Reflection
+from vitruvius.agents.reasoner import Author, Brief, ModelCall, Reflection
 from vitruvius.agents.reply_cache import ReplyCache
-from vitruvius.agents.spending import Allowance, Limits, Price
+from vitruvius.agents.spending import Allowance, Limits, Price, overshot
 from vitruvius.agents.tools import Toolbox
 from vitruvius.agents.workbench import Workbench
-from vitruvius.errors import TemplateError, VitruviusError
+from vitruvius.errors import SettingsError, VitruviusError
 from vitruvius.knowledge.predicate import predicate_from_json
 from vitruvius.knowledge.principle import Proposal, principle_id
 from vitruvius.prompts.library import Template, find
@@ -48,6 +48,7 @@ class LanguageReasoner:
         name: The model as given, with "both:" before it where statistics comes first.
         uses_templates: True.
         templates_folder: Folder whose templates override ours by name; None uses ours.
+        calls: What was asked in the last reflection, as far as it came: an interrupted one has its price.
     """
 
     uses_templates = True
@@ -60,6 +61,7 @@ class LanguageReasoner:
         limits: Limits | None = None,
         allowance: Allowance | None = None,
         price: Price | None = None,
+        model_options: Mapping[str, Any] | None = None,
         cache: Path | None = None,
         road: Road = "auto",
         with_statistics: bool = False,
@@ -74,6 +76,7 @@ class LanguageReasoner:
             limits: What one reflection may spend.
             allowance: What all reflections of a session may spend together.
             price: What the model charges; None takes the price from our table, if it is there.
+            model_options: Further arguments of a model that is given by its name.
             cache: Folder with replies that were paid for; None asks anew.
             road: How the model is asked; "auto" finds out whether it can call tools.
             with_statistics: Show the model what statistics finds, and add its principles to those.
@@ -83,14 +86,14 @@ class LanguageReasoner:
         Raises:
             TemplateError: A template has problems; with file, line and reason.
             UnknownNameError: Not the name of a model.
-            SettingsError: The endpoint needs a key.
+            SettingsError: The endpoint needs a key, or options that the model cannot be given.
             MissingPartError: A package is missing.
         """
         self._templates, self.templates_folder = _found(templates_folder), templates_folder
         here = isinstance(model, str) and served_here(model)
         self._limits = limits or (SERVED_HERE if here else Limits())
         self._allowance = allowance or Allowance()
-        self._chat = _chat(model, self._limits, say)
+        self._chat = _chat(model, self._limits, model_options or {}, say)
         if price is not None:
             self._chat.price = price
         self._cache = ReplyCache(cache) if cache is not None else None
@@ -101,6 +104,8 @@ class LanguageReasoner:
         self._with_statistics = with_statistics
         self._structured = True
         self._failed = ""
+        self._told_estimated = False
+        self.calls: list[ModelCall] = []
         self.name = ("both:" if with_statistics else "") + redacted(self._chat.name)
 
     @property
@@ -114,7 +119,7 @@ class LanguageReasoner:
         Raises:
             TemplateError: The user's template fails on the real data.
         """
-        reflection = Reflection()
+        reflection, self.calls = Reflection(), []
         if not any(len(one.visible()) for one in brief.observations):
             reflection.notes.append("Nothing is measured yet, so the language model was not asked.")
             return reflection
@@ -124,7 +129,7 @@ class LanguageReasoner:
             return reflection
         asker = Asker(
             self._chat, self._limits, brief.seed, structured=self._structured, allowance=self._allowance,
-            before=brief.spent, cache=self._cache,
+            before=brief.spent, cache=self._cache, calls=self.calls,
         )  # fmt: skip
         inputs = self._inputs(brief, found, admission.limit)
         road = self._choose(asker, reflection)
@@ -222,7 +227,7 @@ class LanguageReasoner:
         """Let it investigate; returns for each proposal the call that brought it."""
         from vitruvius.agents.agent_reasoner import investigate
 
-        asker.most = len(asker.calls) + self._limits.agent_calls
+        asker.begin(self._limits.agent_calls)
         toolbox = Toolbox(Workbench(brief, admission.sample), admission)
         template = self._templates["investigate"]
         last = rendered(self._templates["submit_now"], inputs)[-1].content
@@ -230,13 +235,17 @@ class LanguageReasoner:
         reflection.refused += toolbox.refused
         reflection.revisions = admission.revisions
         reflection.experiments = toolbox.bench.experiments
+        if not toolbox.submissions:
+            why = asker.failures[-1].sentence if asker.failures else "It stopped by itself."
+            reflection.failed = f"it handed in nothing in {asker.sent} of {asker.budget} requests. {why}"
         return toolbox.authors
 
     def _with_prompts(
         self, asker: Asker, admission: Admission, inputs: dict[str, Any], reflection: Reflection
     ) -> list[int]:
         """Ask with fixed prompts; returns for each proposal the call that brought it."""
-        asker.most = len(asker.calls) + self._limits.calls
+        asker.begin(self._limits.calls)
+        reflection.failed = ""  # what an agent did not hand in may still be told in words
         road = PromptRoad(self._templates, asker, admission, inputs, reflection)
         road.go()
         self._structured = asker.structured
@@ -253,23 +262,46 @@ class LanguageReasoner:
         useful = bool(admission.proposals or admission.revisions)
         # That an endpoint cannot hold to a schema is no news, it was then asked in words; anything else is.
         told = [one.sentence for one in asker.failures if not one.unsupported or self._road == "agent"]
-        if told and not useful:
+        reflection.notes += [*asker.notes, *self._spending_notes(asker)]
+        if told and not useful and not any(told[-1] in note for note in asker.notes):
             reflection.notes.append(told[-1])
         if not useful and not told:
             reflection.notes.append(f"{self.name} proposed nothing that could be used.")
         if self._cache is not None and self._cache.broken:
             reflection.notes.append(self._cache.broken)
-        if asker.calls and all(call.outcome in UNREADABLE for call in asker.calls):
+        if all(call.outcome in UNREADABLE for call in asker.calls):
             why = ", ".join(dict.fromkeys(call.outcome for call in asker.calls))
             reflection.failed = told[-1] if told else f"{self.name} gave no reply that can be read ({why})."
             asker.forget()
 
+    def _spending_notes(self, asker: Asker) -> list[str]:
+        """What is to be said of the cost: limits that one reply passed, and, once, that it is estimated."""
+        price = self._chat.price
+        passed = overshot(self._limits, self._allowance, asker.now, asker.before, price)
+        notes = [passed] if passed else []
+        if asker.estimated and price is not None and not price.free and not self._told_estimated:
+            self._told_estimated = True
+            notes.append(
+                f"{self._chat.name} does not say how many tokens it used: they and their cost are estimated."
+            )
+        return notes
 
-def _chat(model: str | BaseChatModel | Chat, limits: Limits, say: Callable[[str], None] | None) -> Chat:
+
+def _chat(
+    model: str | BaseChatModel | Chat,
+    limits: Limits,
+    options: Mapping[str, Any],
+    say: Callable[[str], None] | None,
+) -> Chat:
+    if isinstance(model, str):
+        most = limits.reply_tokens
+        return chat_model(model, reply_tokens=most, seconds=limits.seconds, options=options, on_line=say)
+    if options:
+        raise SettingsError(
+            "model_options are for a model that is given by its name: set them on the object."
+        )
     if isinstance(model, Chat):
         return model
-    if isinstance(model, str):
-        return chat_model(model, reply_tokens=limits.reply_tokens, seconds=limits.seconds, on_line=say)
     return Chat(f"object:{type(model).__name__}", lambda: model)
 
 
@@ -277,17 +309,9 @@ def _found(folder: Path | None) -> dict[str, Template]:
     """All templates by name, those of the folder first.
 
     Raises:
-        TemplateError: One has problems, or asks for another reply than it must.
+        TemplateError: One has problems.
     """
-    templates = {name: find(name, folder) for name in _TEMPLATES}
-    for name in ("principles", "repair", "investigate"):
-        _refuse_other_reply(templates[name])
-    return templates
-
-
-def _refuse_other_reply(template: Template) -> None:
-    if template.reply != "principles":
-        raise TemplateError(f"{template.path}, line 1: reply must be 'principles' for this template.")
+    return {name: find(name, folder) for name in _TEMPLATES}
 
 
 __all__ = ["SMALL", "LanguageReasoner", "Road"]

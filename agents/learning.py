@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 
 from vitruvius.agents.aims import Aims
 from vitruvius.agents.engine import Engine
+from vitruvius.agents.failures import UNREADABLE
 from vitruvius.agents.journal import Journal
 from vitruvius.agents.options import Options
-from vitruvius.agents.reasoner import UNREADABLE, Author, Brief, Reasoner, Reflection
+from vitruvius.agents.reasoner import Author, Brief, Experiment, Reasoner, Reflection
 from vitruvius.agents.spending import spent
 from vitruvius.errors import ModelError
 from vitruvius.generator.space import Architecture, Choices
@@ -22,6 +24,7 @@ from vitruvius.knowledge.evidence import agrees, assess
 from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.principle import Label, Origin, Principle, PrincipleStatus, principle_id
 from vitruvius.knowledge.pruning import Restriction, prune, reopen
+from vitruvius.knowledge.share import Share
 
 Say = Callable[[str], None]
 
@@ -79,7 +82,13 @@ def _has_moved(before: Principle, after: Principle, target: str) -> bool:
 
 
 def reflect(
-    journal: Journal, reasoner: Reasoner, options: Options, number: int, say: Say, warn: Say
+    journal: Journal,
+    reasoner: Reasoner,
+    options: Options,
+    number: int,
+    say: Say,
+    warn: Say,
+    aims: Aims = Aims(),
 ) -> list[str]:
     """Let the reasoner propose principles, once for each number.
 
@@ -94,19 +103,8 @@ def reflect(
     if done is not None:
         return list(done["proposed"])
     started = time.monotonic()
-    visible = [journal.observations(name).visible() for name in journal.tasks]
-    events = journal.events("reflection")
-    old = {identity for event in events for identity in event.data["proposed"]}
-    known = [p for p in journal.ledger.principles(session=journal.session) if p.id in old or p.origin.pack]
-    brief = Brief(
-        space=journal.task.space,
-        target=journal.task.name,
-        observations=[one for one in visible if len(one)],
-        known=known,
-        limit=options.principles,
-        seed=options.seed * 1000 + number,
-        spent=spent(call.call for call in journal.ledger.calls(journal.session)),
-    )
+    old = {identity for event in journal.events("reflection") for identity in event.data["proposed"]}
+    brief = _brief(journal, options, aims, old, options.seed * 1000 + number)
     reflection, origins = _asked(journal, reasoner, brief, warn)
     replaced = {r.replacement: r.principle for r in reflection.revisions if r.replacement is not None}
     new: list[str] = []
@@ -131,6 +129,36 @@ def reflect(
         number=number,
     )
     return new
+
+
+def _brief(journal: Journal, options: Options, aims: Aims, old: Collection[str], seed: int) -> Brief:
+    """What a reasoner gets to work with; `old` are the principles of earlier reflections."""
+    visible = [journal.observations(name).visible() for name in journal.tasks]
+    known = [p for p in journal.ledger.principles(session=journal.session) if p.id in old or p.origin.pack]
+    asked = [one for event in journal.events("reflection") for one in event.data.get("experiments", ())]
+    return Brief(
+        space=journal.task.space,
+        target=journal.task.name,
+        observations=[one for one in visible if len(one)],
+        known=known,
+        limit=options.principles,
+        seed=seed,
+        spent=spent(call.call for call in journal.ledger.calls(journal.session)),
+        where=aims.words,
+        objectives=() if aims.objectives is None else aims.objectives.names,
+        allowed=aims.draws(seed),
+        asked=[Experiment(**one) for one in asked],
+    )
+
+
+def keep_restriction(journal: Journal, restriction: Restriction, aims: Aims) -> list[str]:
+    """Write a restriction down if it is another than the last one; returns it in words."""
+    last = journal.last("restriction")
+    lines, plain = restriction.describe(aims.whole), restriction.to_json()
+    if last is None or last[1]["restriction"] != plain:
+        data = {"share": restriction.share, "lines": lines, "restriction": plain}
+        journal.log("restriction", data, number=last[0] + 1 if last else 0)
+    return lines
 
 
 def revised(principles: Sequence[Principle], retracted: Collection[str]) -> list[Principle]:
@@ -158,13 +186,21 @@ def _asked(
 ) -> tuple[Reflection, dict[str, Origin]]:
     """What the reasoner brought, and where it comes from; calls of models are written down.
 
-    A model that fails before it has ever answered is a mistake to be mended. One that fails later must not
-    end a long search: the statistical reasoner stands in for it.
+    A model that fails before it has ever answered is a mistake to be mended. One that fails later, or may not
+    be asked within the limits, must not end a long search: the statistical reasoner stands in for it.
     """
     ledger, session = journal.ledger, journal.session
-    answered = any(call.call["outcome"] not in UNREADABLE for call in ledger.calls(session))
-    reflection = reasoner.reflect(brief)
+    try:
+        reflection = reasoner.reflect(brief)
+    except BaseException:  # Ctrl-C above all: what was asked until then has to be paid for
+        for call in getattr(reasoner, "calls", ()):
+            ledger.add_call(session, call)
+        raise
     calls = [ledger.add_call(session, call) for call in reflection.calls]
+    outcomes = [call.call["outcome"] for call in ledger.calls(session)]
+    asked = {call.outcome for call in reflection.calls} - {"tools", "no tools"}
+    over_limit = not asked and reflection.refused["limit"] > 0
+    answered = over_limit or any(outcome not in UNREADABLE for outcome in outcomes)
     labels = frozenset(one.label for one in brief.observations)
     if not reflection.failed:
         return reflection, _origins(reflection, Author(reasoner.name), calls, session, labels)
@@ -200,10 +236,11 @@ def fate(name: str, new: Sequence[Principle]) -> str:
     """What became of the principles that were just proposed, as a line."""
     authors = {principle.origin.reasoner for principle in new}
     name = authors.pop() if len(authors) == 1 else name  # another one may have stood in
-    fates = [principle.status.value for principle in new]
-    counts = ", ".join(f"{fates.count(status)} {status}" for status in sorted(set(fates)))
-    plural = "principle" if len(fates) == 1 else "principles"
-    return f"{name} proposed {len(fates)} {plural}" + (f": {counts}" if fates else "")
+    undecided = {PrincipleStatus.PROPOSED: "not decided yet"}
+    fates = Counter(undecided.get(principle.status, principle.status.value) for principle in new)
+    counts = ", ".join(f"{count} {status}" for status, count in fates.most_common())
+    plural = "principle" if len(new) == 1 else "principles"
+    return f"{len(new) or 'no'} {plural} from {name}" + (f": {counts}" if counts else "")
 
 
 def restrict(
@@ -229,7 +266,7 @@ def reopen_after(journal: Journal, restriction: Restriction, batch: int, say: Sa
         return
     limit = np.quantile(observed.scores, 0.9)
     for hit in journal.learned():
-        if hit.batch != batch or hit.share != "open" or hit.measurement.score is None:
+        if hit.batch != batch or hit.share is not Share.OPEN or hit.measurement.score is None:
             continue
         architecture = journal.architecture(hit.measurement.key)
         score = journal.task.better(np.array([hit.measurement.score]))[0]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+import numpy as np
+
 from vitruvius.agents.candidates import Batch
 from vitruvius.agents.journal import Journal
 from vitruvius.agents.results import Clock
 from vitruvius.errors import BudgetError, UserError
-from vitruvius.generator.evaluation.task import Bench, Measurement, Status, Task
+from vitruvius.generator.evaluation.task import Measurement, Status, Task
 from vitruvius.generator.space import Architecture
+from vitruvius.knowledge.share import Share
 
 Say = Callable[[str], None]
 
@@ -62,13 +65,14 @@ def pending(journal: Journal) -> Batch | None:
     number, data = last
     done = {x.measurement.key for x in journal.learned() if x.batch == number}
     keys = [key for key in data["keys"] if key not in done]
-    return Batch(number, keys, dict(data["shares"]), dict(data["reasons"])) if keys else None
+    shares = {key: Share(share) for key, share in data["shares"].items()}
+    return Batch(number, keys, shares, dict(data["reasons"])) if keys else None
 
 
 def measure(journal: Journal, batch: Batch, say: Say) -> None:
     """Measure what of a batch has not been measured; scores that the ledger has are taken from there."""
     task = journal.task
-    shares: dict[str, str] = {}
+    shares: dict[str, Share] = {}
     todo: list[Architecture] = []
     for key in batch.keys:
         architecture = journal.architecture(key)
@@ -78,36 +82,44 @@ def measure(journal: Journal, batch: Batch, say: Say) -> None:
             todo.append(architecture)
         else:
             record(journal, cached, batch.number, batch.shares[key], say)
-    for measurement in answers(task.bench, todo):
+    for measurement in answers(task, todo):
         record(journal, measurement, batch.number, shares[measurement.key], say)
 
 
-def answers(bench: Bench, architectures: Sequence[Architecture]) -> Iterator[Measurement]:
-    """What a bench measures of these: one measurement for each.
+def answers(task: Task, architectures: Sequence[Architecture]) -> Iterator[Measurement]:
+    """What the bench of a task measures of these: one measurement for each.
 
     Raises:
         UserError: It left one out, or measured another one.
     """
     left = {architecture.key for architecture in architectures}
-    for measurement in bench.measure(architectures, seed=0):
-        yield asked_for(measurement, left, bench)
+    for measurement in task.bench.measure(architectures, seed=0):
+        yield asked_for(measurement, left, task)
         left.discard(measurement.key)
     if left:
         raise UserError(
-            f"The evaluator {bench.evaluator} gave no measurement of {min(left)}: it must give one for each "
-            "architecture, with a status and a reason where there is no score."
+            f"The evaluator {task.bench.evaluator} gave no measurement of {min(left)}: it must give one for "
+            "each architecture, with a status and a reason where there is no score."
         )
 
 
-def asked_for(measurement: Measurement, keys: Collection[str], bench: Bench) -> Measurement:
-    """The measurement, if it is of one of these keys.
+def asked_for(measurement: Measurement, keys: Collection[str], task: Task) -> Measurement:
+    """The measurement, if it is of one of these keys on this task.
 
     Raises:
-        UserError: It is of another one.
+        UserError: It is of another one, or none at all.
     """
+    evaluator = task.bench.evaluator
+    if not isinstance(measurement, Measurement):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UserError(f"The evaluator {evaluator} gave {measurement!r:.100}: it must give Measurements.")
+    if measurement.task != task.name:
+        raise UserError(
+            f"The evaluator {evaluator} gave a measurement on {measurement.task!r}, but {task.name!r} is "
+            "measured: its `task` must be that name."
+        )
     if measurement.key not in keys:
         raise UserError(
-            f"The evaluator {bench.evaluator} measured {measurement.key}, which it was not asked for: it "
+            f"The evaluator {evaluator} measured {measurement.key}, which it was not asked for: it "
             "must give one measurement for each architecture."
         )
     return measurement
@@ -120,7 +132,7 @@ def lookup(journal: Journal, architecture: Architecture, task: Task | None = Non
     """
     task = task or journal.task
     bench = task.bench
-    known = journal.ledger.lookup(
+    return journal.ledger.lookup(
         key=architecture.key,
         task=task.name,
         fingerprint=bench.fingerprint,
@@ -128,14 +140,14 @@ def lookup(journal: Journal, architecture: Architecture, task: Task | None = Non
         fidelity=bench.fidelity,
         seed=0,
     )
-    return known if known is not None and known.status.permanent else None
 
 
-def record(journal: Journal, measurement: Measurement, batch: int, share: str, say: Say) -> Measurement:
+def record(journal: Journal, measurement: Measurement, batch: int, share: Share, say: Say) -> Measurement:
     """Write a measurement down and say it in one line; the one that is in the ledger now."""
     before = journal.best
-    measurement = journal.record(measurement, batch=batch, share=share).measurement
-    head = f"[{journal.counted():3d}] {share:7}"
+    learned = journal.record(measurement, batch=batch, share=share)
+    measurement, number = learned.measurement, journal.counted() if learned.counted else "-"
+    head = f"[{number:>3}] {share:7}"
     if not measurement.ok or measurement.score is None:
         say(f"{head} {measurement.status}: {' '.join(measurement.reason.split())}")
         return measurement
@@ -145,18 +157,29 @@ def record(journal: Journal, measurement: Measurement, batch: int, share: str, s
     return measurement
 
 
-def tell(journal: Journal, measurement: Measurement, batch: int, share: str, say: Say) -> None:
-    """Write down what somebody reports.
+def tell(journal: Journal, measurement: Measurement, say: Say) -> None:
+    """Write down what somebody reports, as part of the batch that asked for it, else of the latest.
 
     Raises:
         UserError: Something else of the same architecture is in the ledger.
     """
-    kept = record(journal, measurement, batch, share, say)
-    if kept.score != measurement.score:
+    asked = {key: (number, share) for number, key, share in journal.in_flight()}
+    latest = journal.last("batch")
+    number, share = asked.get(measurement.key, (latest[0] if latest is not None else 0, Share.TOLD))
+    key, task, fingerprint, evaluator, fidelity, seed = measurement.identity
+    known = journal.ledger.lookup(
+        key=key, task=task, fingerprint=fingerprint, evaluator=evaluator, fidelity=fidelity, seed=seed
+    ) or next((x.measurement for x in journal.learned() if x.measurement.key == key), None)
+    if known is not None and known.score != measurement.score:
         raise UserError(
-            f"{kept.key} was told before, as {_said(kept)}, and now as {_said(measurement)}: what the "
+            f"{known.key} was told before, as {_said(known)}, and now as {_said(measurement)}: what the "
             "ledger has stays, so tell each architecture once."
         )
+    record(journal, measurement, number, share, say)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def _said(measurement: Measurement) -> str:
@@ -220,6 +243,10 @@ def told(
             raise UserError(
                 f"The measurement is of {given.key} on {given.task}, but {meant.key} on {task.name} is told."
             )
+        costs = {"params": given.params, "flops": given.flops, **given.latency}
+        for name, cost in costs.items():
+            if cost is not None and not (_is_number(cost) and 0 <= cost < math.inf):
+                raise UserError(f"The cost {name} is {cost!r}: give a number that is not negative, or None.")
         return given
     if score is not None:
         score = _finite(score)

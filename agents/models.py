@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from vitruvius.agents import smollm2
+from vitruvius.agents.model_options import checked_options
 from vitruvius.agents.prices import FREE, price_of
 from vitruvius.agents.spending import Limits, Price
 from vitruvius.errors import (
@@ -38,13 +39,14 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 FORMS = "openai:MODEL, vllm:FOLDER, vllm:ORG/NAME, vllm:smollm2, or PROVIDER:MODEL as LangChain names it"
-SERVED_HERE = Limits(seconds=600.0, reply_tokens=2000)
-"""For a model that this machine serves: it costs nothing, a busy CPU is slow, and its memory is short."""
+SERVED_HERE = Limits(reply_tokens=2000)
+"""For a model that this machine serves: its memory is short."""
 TOOL_CALLS = (
     "--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--tool-strict-level", "parameter",
 )  # fmt: skip
 """Lets our own vLLM take tools. Requests say "required", and the server is asked to hold every call to the
 schema of its tool; that a small model then ends an investigation has not been seen (docs/reasoners.md)."""
+Resize = Callable[["BaseChatModel", int], "BaseChatModel"]
 MOST_BYTES = 4 << 20
 """Bytes of one answer of an endpoint, at most."""
 
@@ -66,6 +68,9 @@ class Chat:
             may not: another model may stand behind the same name, and nothing was paid for it.
         tool_choice: What an agent's requests say of tools: "required" where a model can call tools only if it
             is held to that.
+        resize: Gives the model another limit of tokens for its replies; None where that is up to its owner.
+        old_resize: The same, for endpoints that know the older name of that limit only.
+        options: What else each request says, as the user set it.
     """
 
     name: str
@@ -78,6 +83,9 @@ class Chat:
     price: Price | None = None
     address: str | None = None
     tool_choice: str | None = None
+    resize: Resize | None = None
+    old_resize: Resize | None = None
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     _model: BaseChatModel | None = None
 
     def settings(self, seed: int) -> dict[str, Any]:
@@ -100,6 +108,18 @@ class Chat:
                 raise ModelError(f"{self.name} cannot be set up: {type(error).__name__}: {error}") from error
         return self._model
 
+    def limited(self, most: int) -> BaseChatModel:
+        """The model with replies of at most so many tokens, where that can be set."""
+        model = self.connect()
+        return model if self.resize is None else self.resize(model, most)
+
+    def fall_back(self) -> bool:
+        """Call the limit of replies by its older name from now on; False if there is none, or it is used."""
+        if self.old_resize is None:
+            return False
+        self.resize, self.old_resize = self.old_resize, None
+        return True
+
     def close(self) -> None:
         """Stop what was started; calling twice is allowed."""
         self._model = None
@@ -116,6 +136,7 @@ def chat_model(
     *,
     reply_tokens: int = 2000,
     seconds: float = 120.0,
+    options: Mapping[str, Any] | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> Chat:
     """The chat model with this name; nothing is started or sent yet.
@@ -124,25 +145,34 @@ def chat_model(
         spec: See the top of this file.
         reply_tokens: Most tokens of a reply.
         seconds: Most seconds that one answer may take.
+        options: Further arguments of LangChain's model, plain data.
         on_line: Told what is being done while a server starts.
 
     Raises:
         UnknownNameError: Not a name of a model; the message lists the forms.
-        SettingsError: No key for an endpoint that needs one.
+        SettingsError: No key for an endpoint that needs one, or options that it cannot be given.
         CheckpointError: A model folder that cannot be chatted with.
         MissingPartError: A package is missing; the message names the command that installs it.
     """
     provider, _, model = spec.strip().partition(":")
     if not provider or not model.strip():
         raise UnknownNameError(f"{spec!r} does not name a language model. Allowed: {FORMS}.")
+    try:
+        options = checked_options(options or {})
+    except ValueError as error:
+        raise SettingsError(f"model_options = {options!r} is not allowed: {error}.") from None
+    if options and provider in ("openai", "vllm"):
+        from vitruvius.agents.openai_chat import check_options
+
+        check_options(options)
     if provider == "openai":
-        return _openai(spec, model, reply_tokens, seconds)
+        return _openai(spec, model, reply_tokens, seconds, options)
     if provider == "vllm":
-        return _vllm(spec, model, reply_tokens, seconds, on_line)
-    return _other(spec, reply_tokens, seconds)
+        return _vllm(spec, model, reply_tokens, seconds, options, on_line)
+    return _other(spec, reply_tokens, seconds, options)
 
 
-def _openai(spec: str, model: str, reply_tokens: int, seconds: float) -> Chat:
+def _openai(spec: str, model: str, reply_tokens: int, seconds: float, options: dict[str, Any]) -> Chat:
     key, base = os.environ.get("OPENAI_API_KEY"), os.environ.get("OPENAI_BASE_URL") or None
     if base is not None and urlsplit(base).scheme not in ("http", "https"):
         raise SettingsError(f"OPENAI_BASE_URL is {base!r}: it must begin with http:// or https://.")
@@ -154,11 +184,11 @@ def _openai(spec: str, model: str, reply_tokens: int, seconds: float) -> Chat:
     clients: list[httpx.Client] = []
 
     def connect() -> BaseChatModel:
-        from langchain_openai import ChatOpenAI
+        from vitruvius.agents.openai_chat import EndpointChat
 
         clients.append(_bounded_client(seconds, trust_env=True, proxy=os.environ.get("OPENAI_PROXY")))
         # Retries are ours (`asking`): they keep to the time limit and are counted.
-        return ChatOpenAI(
+        return EndpointChat(
             model=model,
             base_url=base,
             api_key=lambda: key or "none",
@@ -167,6 +197,7 @@ def _openai(spec: str, model: str, reply_tokens: int, seconds: float) -> Chat:
             max_retries=0,
             http_client=clients[-1],
             openai_proxy="",  # the client above has it
+            **options,
         )
 
     structured = {"method": "json_schema", "strict": True}
@@ -177,11 +208,29 @@ def _openai(spec: str, model: str, reply_tokens: int, seconds: float) -> Chat:
         structured,
         price=price_of(spec),
         address=base or "api.openai.com",
+        resize=_resized,
+        old_resize=_resized_by_old_name,
+        options=options,
     )
 
 
+def _resized(model: BaseChatModel, most: int) -> BaseChatModel:
+    return model.model_copy(update={"max_tokens": most})
+
+
+def _resized_by_old_name(model: BaseChatModel, most: int) -> BaseChatModel:
+    """LangChain calls the limit by its new name, so the old one goes where it changes nothing."""
+    more = {**(getattr(model, "extra_body", None) or {}), "max_tokens": most}
+    return model.model_copy(update={"max_tokens": None, "extra_body": more})
+
+
 def _vllm(
-    spec: str, model: str, reply_tokens: int, seconds: float, on_line: Callable[[str], None] | None
+    spec: str,
+    model: str,
+    reply_tokens: int,
+    seconds: float,
+    options: dict[str, Any],
+    on_line: Callable[[str], None] | None,
 ) -> Chat:
     require_vllm()
     small = model == "smollm2"
@@ -193,7 +242,7 @@ def _vllm(
     clients: list[httpx.Client] = []
 
     def connect() -> BaseChatModel:
-        from langchain_openai import ChatOpenAI
+        from vitruvius.agents.openai_chat import EndpointChat
 
         folder = smollm2.model_folder(on_line) if small else Path(model).expanduser()
         server = VLLMServer(
@@ -206,16 +255,16 @@ def _vllm(
         server.start()
         servers.append(server)
         clients.append(_bounded_client(seconds, trust_env=False))
-        return ChatOpenAI(
+        return EndpointChat(
             model=server.served_name,
             base_url=server.url,
             api_key=lambda: server.key,
-            temperature=0.7,
             max_completion_tokens=reply_tokens,
             timeout=seconds,
             max_retries=0,
             http_client=clients[-1],
             openai_proxy="",
+            **{"temperature": 0.7, **options},
         )
 
     def close() -> None:
@@ -226,15 +275,18 @@ def _vllm(
     structured = {"method": "json_schema"}
     return Chat(
         spec, connect, close, structured, bounded=True, small=small, seeded=True, price=FREE,
-        tool_choice="required",
+        tool_choice="required", resize=_resized, options=options,
     )  # fmt: skip
 
 
-def _other(spec: str, reply_tokens: int, seconds: float) -> Chat:
+def _other(spec: str, reply_tokens: int, seconds: float, options: dict[str, Any]) -> Chat:
     from langchain.chat_models import init_chat_model
 
+    def made(most: int) -> BaseChatModel:
+        return init_chat_model(spec, max_tokens=most, timeout=seconds, max_retries=0, **options)
+
     try:
-        model = init_chat_model(spec, max_tokens=reply_tokens, timeout=seconds, max_retries=0)
+        model = made(reply_tokens)
     except ImportError as error:
         raise MissingPartError(f"{spec} needs a package that is not installed: {error}") from error
     except ValueError as error:
@@ -242,7 +294,10 @@ def _other(spec: str, reply_tokens: int, seconds: float) -> Chat:
         raise UnknownNameError(f"{spec!r} is no language model: {reason} Allowed: {FORMS}.") from error
     except Exception as error:  # each provider's package has errors of its own, for example a missing key
         raise ModelError(f"{spec} cannot be set up: {type(error).__name__}: {error}") from error
-    return Chat(spec, lambda: model, price=price_of(spec), address=spec.partition(":")[0])
+    return Chat(
+        spec, lambda: model, price=price_of(spec), address=spec.partition(":")[0],
+        resize=lambda model, most: model if most == reply_tokens else made(most), options=options,
+    )  # fmt: skip
 
 
 def _close(clients: list[httpx.Client]) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vitruvius.agents.options import CHANGEABLE, Options
-from vitruvius.errors import SettingsError
+from vitruvius.errors import LedgerError, SettingsError
 from vitruvius.generator.evaluation.manual import ManualBench
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.knowledge.imports import import_pack, placed_packs
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.records import bare_url
-from vitruvius.knowledge.run_folder import SETTINGS_FILE
+from vitruvius.knowledge.run_folder import INDEX_FOLDER, LEDGER_FILE, SETTINGS_FILE
 
 
 def describe(task: Task, sources: Sequence[Task], options: Options, reasoner: str) -> dict[str, Any]:
@@ -79,10 +80,29 @@ def start(
         import_pack(ledger, session, pack)
 
 
-def session_id(folder: Path | None) -> str:
-    """Id of a session: one name in a ledger of its own, host and folder in a ledger that is shared."""
-    if folder is None:
+def refuse_lost_ledger(ledger: Ledger, session: str, folder: Path | None) -> None:
+    """Refuse to begin anew, and pay anew, where a session was: all but its ledger is there.
+
+    Raises:
+        LedgerError: What was measured is gone.
+    """
+    left = [] if folder is None else [folder / SETTINGS_FILE, folder / INDEX_FOLDER]
+    if left and all(one.exists() for one in left) and ledger.session(session) is None:
+        raise LedgerError(
+            f"{folder} has been used, but the ledger knows nothing of it, so what was measured is gone: "
+            f"restore a copy of {LEDGER_FILE}, or choose another folder."
+        )
+
+
+def new_session_id(folder: Path | None, *, shared: bool) -> str:
+    """Id of a session: one name in a ledger of its own; in a shared one its folder's, else a new one."""
+    if not shared:
         return "session"
+    return session_id(folder) if folder is not None else f"session-{uuid.uuid4().hex[:12]}"
+
+
+def session_id(folder: Path) -> str:
+    """Id of the session of a folder in a ledger that is shared: host and folder."""
     where = f"{socket.gethostname()}:{folder.resolve()}"
     return f"{folder.resolve().name}-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
 

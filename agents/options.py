@@ -9,20 +9,31 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
 
+from vitruvius.agents.model_options import checked_options
 from vitruvius.errors import BudgetError, SettingsError
 from vitruvius.generator.files import absolute
+from vitruvius.knowledge.predicate import Predicate
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 CHANGEABLE = frozenset(
     {"proposer_url", "reflection_money", "session_money", "reflection_tokens", "session_tokens",
-     "reflection_seconds", "session_seconds", "reply_tokens", "price_in", "price_out", "cache_replies"}
+     "reflection_seconds", "session_seconds", "reply_tokens", "model_options", "price_in", "price_out",
+     "cache_replies"}
 )  # fmt: skip
-"""Settings that may change when a session is resumed: what asking a language model may cost, and where the
-server of the code model is."""
+"""Settings that may change when a session is resumed: what asking a language model may cost, what it is told
+beside its prompts, and where the server of the code model is."""
 
 
 class Options(BaseModel):
@@ -36,7 +47,7 @@ class Options(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63)
     """All randomness comes from here."""
     reasoner: str = "statistics"
-    """"statistics", "openai:MODEL", "vllm:PATH-OR-NAME", "both:MODEL" (as before it), or "none"."""
+    """"statistics", "none", "openai:MODEL", "vllm:PATH-OR-NAME", "both:openai:MODEL" or "FILE.py:NAME"."""
     reasoning: Literal["auto", "agent", "chain"] = "auto"
     """How a language model is asked: as an agent with tools, with fixed prompts, or whichever it can."""
     reflection_money: float = Field(default=0.5, ge=0)
@@ -48,11 +59,13 @@ class Options(BaseModel):
     session_tokens: int = Field(default=1_000_000, ge=1)
     """Tokens of prompts and replies of all reflections."""
     reflection_seconds: float | None = Field(default=None, gt=0)
-    """Longest time of one reflection; None is 180, and 600 for a model that this machine serves."""
+    """Longest time of one reflection; None is 600."""
     session_seconds: float = Field(default=3600.0, gt=0)
     """Longest time of all reflections."""
     reply_tokens: int | None = Field(default=None, ge=16)
-    """Longest reply; None is 4,000, and 2,000 for a model that this machine serves."""
+    """Longest reply with its hidden reasoning; None is 8,000, and 2,000 for what this machine serves."""
+    model_options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Further arguments of the language model: {"reasoning_effort": "low", "extra_body": {...}}."""
     price_in: float | None = Field(default=None, ge=0)
     """US dollars for a million tokens of prompts, with price_out; None looks the model up in our table."""
     price_out: float | None = Field(default=None, ge=0)
@@ -111,11 +124,30 @@ class Options(BaseModel):
         file, _, name = value.rpartition(":")
         return f"{absolute(file)}:{name}" if file.endswith(".py") else value
 
+    @field_validator("model_options", mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> dict[str, Any]:
+        return checked_options(value)
+
+    @field_serializer("model_options")
+    def _in_one_line(self, value: dict[str, Any]) -> str:
+        """As JSON: so every place that keeps settings can keep it, and two that say the same are equal."""
+        return json.dumps(value, sort_keys=True)
+
     @field_validator("objectives", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         """Names with commas between them, as a command line has them, are a list."""
         return [name for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+    @field_validator("objectives")
+    @classmethod
+    def _each_once(cls, value: list[str]) -> list[str]:
+        names = [name.strip() for name in value]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is named twice, and counts once")
+        return names
 
     @field_validator("proposer_url")
     @classmethod
@@ -127,12 +159,19 @@ class Options(BaseModel):
             raise ValueError("an address looks like http://host:8000/v1")
         return value
 
+    @field_validator("where", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        return value.text() if isinstance(value, Predicate) else value
+
     def check_budget(self, evaluations: int) -> None:
         """Refuse a budget that ends before the initial design does.
 
         Raises:
-            BudgetError: Fewer evaluations than the initial design has.
+            BudgetError: No whole number, or fewer evaluations than the initial design has.
         """
+        if not isinstance(evaluations, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BudgetError(f"A budget of {evaluations!r} evaluations is not allowed: give a whole number.")
         if evaluations < self.initial:
             raise BudgetError(
                 f"A budget of {evaluations} ends before the initial design of {self.initial} does: allow "

@@ -10,13 +10,13 @@ That is all of it. A name, `uses_templates` and `close` may be added; `reflect` 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from vitruvius.agents.reasoner import Brief, Reasoner, Reflection
-from vitruvius.errors import InvalidPredicateError, UnknownNameError, UserError
+from vitruvius.errors import InvalidPredicateError, UnknownNameError, UserError, unknown_name
 from vitruvius.generator.evaluation.theirs import named_object
 from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.principle import Proposal, principle_id
@@ -122,6 +122,7 @@ def _fitting(
 ) -> Proposal | None:
     """The proposal with its predicate checked; None, and counted, where it does not fit."""
     try:
+        _check_scope(proposal, brief)
         predicate = Predicate.parse(proposal.predicate).check(brief.space, frozenset(costs))
     except (InvalidPredicateError, UnknownNameError) as error:
         unknown = isinstance(error, UnknownNameError)
@@ -136,8 +137,29 @@ def _fitting(
     return fitting
 
 
+def _check_scope(proposal: Proposal, brief: Brief) -> None:
+    """Refuse what a proposal says beside its predicate, where it cannot be tested.
+
+    Raises:
+        UnknownNameError: Its space or task is neither "any" nor of this reflection.
+        InvalidPredicateError: It points nowhere, or expects what is no number.
+    """
+    if proposal.space not in ("any", brief.space.name):
+        raise unknown_name("space", proposal.space, ["any", brief.space.name])
+    tasks = ["any", brief.target, *(one.task for one in brief.observations)]
+    if proposal.task not in tasks:
+        raise unknown_name("task", proposal.task, dict.fromkeys(tasks))
+    if proposal.direction not in (1, -1):
+        raise InvalidPredicateError(
+            f"direction={proposal.direction!r} is not allowed: 1 is higher, -1 lower."
+        )
+    expected = proposal.expected
+    if expected is not None and not (isinstance(expected, int | float) and -1 <= expected <= 1):
+        raise InvalidPredicateError(f"expected={expected!r} is not allowed: None, or a number from -1 to 1.")
+
+
 def _identity(proposal: Proposal) -> str:
-    return "" if isinstance(proposal.predicate, str) else principle_id(proposal)
+    return principle_id(proposal) if isinstance(proposal.predicate, Mapping) else ""
 
 
 __all__ = ["OwnReasoner", "Reflects", "own_reasoner", "reasoner_from_file"]

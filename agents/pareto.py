@@ -17,12 +17,12 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 from threadpoolctl import threadpool_limits
 
-from vitruvius.agents.features import Features, distances, extract
-from vitruvius.agents.selection import MEMORY, Selection, normal_scores
-from vitruvius.agents.surrogate import GaussianProcess, prior_weights
+from vitruvius.agents.believer import Believer
+from vitruvius.agents.features import extract
+from vitruvius.agents.selection import MEMORY, Selection, foretold, normal_scores, remembered
 from vitruvius.generator.space import Choices, SearchSpace
 
 Array = NDArray[np.float64]
@@ -139,59 +139,37 @@ class FrontSelector:
             return Selection(
                 rows, ["drawn at random: nothing is measured yet"] * k, np.full(k, 0.5), np.ones(k)
             )
-        kept = _remembered(scores, costs, rng)
+        front = nondominated(scores, costs)
+        kept = remembered(np.flatnonzero(front), np.flatnonzero(~front), MEMORY, rng)
         both = extract(self.space, np.concatenate([measured[kept], pool]))
         known, candidates = both.take(slice(None, len(kept))), both.take(slice(len(kept), None))
-        best = best_within(scores, costs, self.budgets)
+        targets, best = normal_scores(scores[kept]), best_within(scores, costs, self.budgets)
         pays: NDArray[np.bool_] = np.asarray((pool_costs[:, None, :] <= self.budgets[None]).all(axis=2))
         # Small matrices: more threads are slower, and round differently.
         with threadpool_limits(1, user_api="blas"):
-            picked = _believe(known, candidates, scores[kept], best, pays, k, rng)
-        rows, means, deviations = zip(*picked, strict=True)
-        reasons = [self._reason(*each, len(kept), pool_costs[each[0]]) for each in picked]
-        return Selection(list(rows), reasons, ndtr(np.array(means)), np.array(deviations))
+            picked = _one_by_one(
+                Believer(known, candidates, targets, rng), targets, scores[kept], best, pays, k
+            )
+        reasons = [self._reason(mean, std, len(kept), pool_costs[row]) for row, mean, std in picked]
+        return Selection.of(picked, reasons)
 
-    def _reason(self, _row: int, mean: float, std: float, n: int, costs: Array) -> str:
-        low, middle, high = (float(ndtr(mean + z * std)) for z in (-1.0, 0.0, 1.0))
+    def _reason(self, mean: float, std: float, n: int, costs: Array) -> str:
         price = ", ".join(f"{name} {cost:.4g}" for name, cost in zip(self.names, costs, strict=True))
-        return (
-            f"largest expected growth of the front: {price}, predicted above {middle:.0%} of {n} measured "
-            f"({low:.0%} to {high:.0%})"
-        )
+        return f"largest expected growth of the front: {price}, {foretold(mean, std, n)}"
 
 
-def _believe(
-    known: Features,
-    candidates: Features,
-    scores: Array,
-    best: Array,
-    pays: NDArray[np.bool_],
-    k: int,
-    rng: np.random.Generator,
+def _one_by_one(
+    believer: Believer, targets: Array, scores: Array, best: Array, pays: NDArray[np.bool_], k: int
 ) -> list[tuple[int, float, float]]:
     """Position, predicted mean and deviation of k candidates, each believed before the next is chosen."""
-    targets = normal_scores(scores)
-    units = _Units(targets, scores)
-    across = distances(known, candidates)
-    prior = prior_weights(across.mean(axis=(1, 2)), known.choices.shape[1])
-    process = GaussianProcess.fit(distances(known, known), targets, prior)
-    white = process.whiten(process.covariance(across))
-    mean = process.whiten(targets[:, None])[:, 0] @ white
-    variance = np.maximum(2.0 - (white * white).sum(axis=0), 1e-9)
-    ties, free = rng.permutation(len(pays)), np.ones(len(pays), dtype=np.bool_)
+    units, mean = _Units(targets, scores), believer.mean
     picked: list[tuple[int, float, float]] = []
     for _ in range(k):
-        std = np.sqrt(process.scale * variance)
+        std = believer.std
         values = units.back(mean[:, None] + std[:, None] * _CHANCES)
-        growth = np.where(free, _growth(values, best, pays), -1.0)
-        row = int(ties[np.argmax(growth[ties])])
+        row = believer.take(_growth(values, best, pays))
         picked.append((row, float(mean[row]), float(std[row])))
-        free[row] = False
         best = np.where(pays[row], np.maximum(best, units.back(mean[row])), best)
-        column = process.covariance(distances(candidates.take(np.array([row])), candidates))[0]
-        share = (column - white[:, row] @ white) / np.sqrt(variance[row] + process.noise)
-        white = np.concatenate([white, share[None]])
-        variance = np.maximum(variance - share * share, 1e-9)
     return picked
 
 
@@ -225,12 +203,3 @@ def _growth(values: Array, best: Array, pays: NDArray[np.bool_]) -> Array:
     for level in np.unique(best):
         growth += pays[:, best == level].sum(axis=1) * np.maximum(values - level, 0.0).mean(axis=1)
     return growth
-
-
-def _remembered(scores: Array, costs: Array, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Positions of what the surrogate is fitted to, in order: the front, and of the others some at random."""
-    if len(scores) <= MEMORY:
-        return np.arange(len(scores))
-    first = np.flatnonzero(nondominated(scores, costs))
-    others = rng.permutation(np.setdiff1d(np.arange(len(scores)), first))
-    return np.sort(np.concatenate([first, others])[:MEMORY])

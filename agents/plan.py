@@ -12,6 +12,7 @@ from vitruvius.agents.own_reasoner import OwnReasoner
 from vitruvius.agents.prices import price_of
 from vitruvius.agents.reasoner import Reasoner
 from vitruvius.agents.reasoners import BOTH, own_price
+from vitruvius.agents.sources import held_back
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.evaluation.with_latency import BenchWithLatency
 from vitruvius.knowledge.records import IMPORTED
@@ -28,30 +29,32 @@ def make_plan(
     """The plan as plain data; `lines` are for people, `reasoner` is that of the session, once it has one."""
     task, counted = journal.task, journal.counted()
     left = max(evaluations - counted, 0)
-    held = round(options.held_share * options.source_size)
-    learned_from = [{"task": s.name, "seen": options.source_size - held, "held": held} for s in sources]
-    how = "look-ups in a table" if task.evaluator.tabular else "measurements that take their time"
+    sizes = [_sample_size(source, options) for source in sources]
+    held = [held_back(options, size) for size in sizes]
+    learned_from = [
+        {"task": source.name, "seen": size - back, "held": back}
+        for source, size, back in zip(sources, sizes, held, strict=True)
+    ]
     direction = "larger is better" if task.metric.maximize else "smaller is better"
     foretold = task.bench.describe() if isinstance(task.bench, BenchWithLatency) else []
     lines = [
         f"task       {task.name}: {task.metric.name} ({direction}), {_size(task)} architectures",
-        f"budget     {evaluations:,} evaluations, {counted:,} done, {left:,} to do: {how}",
+        f"budget     {evaluations:,} evaluations, {counted:,} done, {left:,} to do: {_how([task])}",
     ]
     most = task.space.size if aims.feasible is None else aims.feasible.classes
     if most is not None and evaluations > most:
         lines.append(f"           more than there are: it ends when all {most:,} are known")
     lines += [*foretold, *aims.describe()]
     if sources:
-        total = len(sources) * options.source_size
         names = ", ".join(source.dataset for source in sources)
         lines.append(
-            f"sources    {names}: {total} look-ups, {held * len(sources)} held back to judge principles"
+            f"sources    {names}: {sum(sizes)} {_how(sources)}, {sum(held)} held back to judge principles"
         )
     for event in journal.ledger.events(journal.session, IMPORTED):
         taken = len(event.data["principles"])
         many = f"{taken} principle{'s' * (taken != 1)}"
-        left = "".join(f"; {n} left out: {reason}" for reason, n in event.data["refused"].items() if n)
-        lines.append(f"pack       {event.data['name']}: {many} taken over, to be tested here{left}")
+        out = "".join(f"; {n} left out: {reason}" for reason, n in event.data["refused"].items() if n)
+        lines.append(f"pack       {event.data['name']}: {many} taken over, to be tested here{out}")
     own = isinstance(reasoner, OwnReasoner)
     told = f"{reasoner.name} (an object of your own)" if own else _reasoner(options)
     lines.append(f"reasoner   {told}")
@@ -68,6 +71,18 @@ def make_plan(
         **({"latency": foretold} if foretold else {}),
         **({"aims": facts} if (facts := aims.facts()) else {}),
     }
+
+
+def _how(tasks: Sequence[Task]) -> str:
+    """How something is measured on these tasks."""
+    slow = any(not task.evaluator.tabular for task in tasks)
+    return "measurements that take their time" if slow else "look-ups in a table"
+
+
+def _sample_size(source: Task, options: Options) -> int:
+    """How many architectures of a source are measured, as far as is known before."""
+    size = source.space.size
+    return options.source_size if size is None else min(size, options.source_size)
 
 
 _WRITERS = {

@@ -19,15 +19,24 @@ def price_of(spec: str) -> Price | None:
     """The price of a model as it is named for a reasoner, None if the table does not hold it.
 
     Args:
-        spec: "openai:gpt-5", "vllm:FOLDER", "anthropic:claude-opus-5" ...
+        spec: "openai:gpt-5", "vllm:FOLDER", "anthropic:claude-opus-5" ..., or as gateways name models that
+            others serve: "openai:anthropic/claude-opus-5".
     """
     provider, _, model = spec.partition(":")
     if provider in ("vllm", "ollama"):
         return FREE
     table = _table()
-    found = table.get(provider, {})
+    _, slash, behind = model.rpartition("/")
+    if slash:  # each name is in one list only
+        model, found = behind, {name: pair for each in _providers(table) for name, pair in each.items()}
+    else:
+        found = table.get(provider, {})
     pair = found.get(model) or found.get(_DATE.sub("", model))
     return None if pair is None else Price(pair[0], pair[1], f"{table['source']}, {table['date']}")
+
+
+def _providers(table: dict[str, Any]) -> list[dict[str, Any]]:
+    return [value for value in table.values() if isinstance(value, dict)]
 
 
 @cache

@@ -31,12 +31,16 @@ def can_call_tools(asker: Asker, template: Template) -> Literal["yes", "no", "fa
         },
     }  # fmt: skip
     chat = asker.chat
+    settings = chat.settings(asker.seed)
     try:
-        bound = chat.connect().bind_tools([tool], **chat.settings(asker.seed))
+        chat.connect().bind_tools([tool], **settings)
     except NotImplementedError:
         return "no"
     messages = [(message.role, message.content) for message in template.render()]
-    reply = asker.send(Question(template, str(messages), "probe"), lambda: bound.invoke(messages))
+    reply = asker.send(
+        Question(template, str(messages), "probe"),
+        lambda model: model.bind_tools([tool], **settings).invoke(messages),
+    )
     if reply is None:
         return "no" if asker.refused() else "failed"
     calls = [call for call in reply.tool_calls if call["name"] == "answer"]

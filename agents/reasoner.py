@@ -10,23 +10,8 @@ from typing import Protocol
 from vitruvius.agents.spending import Spent
 from vitruvius.generator.space import SearchSpace
 from vitruvius.knowledge.observations import Observations
+from vitruvius.knowledge.population import Population
 from vitruvius.knowledge.principle import Principle, Proposal
-
-UNREADABLE = frozenset(
-    {
-        "endpoint error",
-        "endpoint slow",
-        "not authorised",
-        "rate limited",
-        "request refused",
-        "no schema",
-        "not JSON",
-        "tools",
-        "no tools",
-    }
-)
-"""Outcomes of calls that brought nothing at all: the endpoint is at fault, not the ideas of its model. What
-probing for tools brought, `tools` or `no tools`, is among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +26,10 @@ class Brief:
         limit: Most principles that may be proposed.
         seed: All randomness of the reflection comes from here.
         spent: What the session's earlier reflections have cost.
+        where: The constraint on what may be measured, in words; empty without one.
+        objectives: Costs that should be small as well.
+        allowed: Uniform draws of what may be measured; None where that is the whole space.
+        asked: What was asked for in the session's earlier reflections.
     """
 
     space: SearchSpace
@@ -50,6 +39,10 @@ class Brief:
     limit: int = 12
     seed: int = 0
     spent: Spent = field(default_factory=Spent)
+    where: str = ""
+    objectives: Sequence[str] = ()
+    allowed: Population | None = None
+    asked: Sequence[Experiment] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +55,13 @@ class ModelCall:
         template_hash: Content hash of the template.
         inputs_hash: Hash of the rendered messages.
         reply: Text of the reply, shortened to 20,000 characters.
-        tokens_in: Prompt tokens, 0 if the endpoint does not tell.
-        tokens_out: Completion tokens, 0 if the endpoint does not tell.
+        tokens_in: Prompt tokens.
+        tokens_out: Completion tokens.
         seconds: Wall time.
         outcome: "ok", "repaired", or why it was refused.
-        cost: US dollars paid for it; None if the price, or the number of tokens, is not known.
+        cost: US dollars paid for it; None if the price is not known, or whether it was paid for at all.
         cached: Whether the reply was paid for in an earlier run and came from the cache.
+        estimated: Whether the endpoint did not tell its tokens, so that they are estimated.
     """
 
     model: str
@@ -81,6 +75,7 @@ class ModelCall:
     outcome: str
     cost: float | None = None
     cached: bool = False
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +130,8 @@ class Reflection:
         refused: Reason -> how many proposals or replies were refused for it.
         calls: Model calls that were made, in order.
         notes: Sentences for the user, for example why the model was given up.
-        failed: Why no reply could be read at all; empty if one was, or if no model was asked.
+        failed: Why nothing came of it: no reply could be read, nothing was handed in, or a limit forbade to
+            ask; empty otherwise.
         authors: Id of a proposal -> who proposed it; the reasoner itself where it is missing.
         revisions: What becomes of known principles.
         experiments: Architectures that would tell principles apart, for the session to measure if it likes.

@@ -1,9 +1,9 @@
 """Reasoners by name.
 
-statistics       contrasts between measured architectures; no model, nothing is paid
-openai:MODEL     a language model behind an endpoint, and all other names of `agents.models`
-both:MODEL       the model sees what statistics found, and adds its principles to those
-FILE.py:NAME     one of the user's own, see `agents.own_reasoner`
+statistics          contrasts between measured architectures; no model, nothing is paid
+openai:MODEL        a language model behind an endpoint, and all other names of `agents.models`
+both:openai:MODEL   the model sees what statistics found, and adds its principles to those
+FILE.py:NAME        one of the user's own, see `agents.own_reasoner`
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ def session_reasoner(
         limits=limits_of(options),
         allowance=Allowance(options.session_seconds, options.session_tokens, options.session_money),
         price=own_price(options),
+        model_options=options.model_options,
         cache=cache_folder() / "replies" if options.cache_replies else None,
     )
 

@@ -13,9 +13,10 @@ from vitruvius.agents.exhibits import Sizes
 from vitruvius.agents.language_reasoner import SMALL
 from vitruvius.agents.models import SERVED_HERE
 from vitruvius.agents.reasoner import Brief
+from vitruvius.agents.reasoners import BOTH, FORMS
 from vitruvius.agents.replies import parse_reply
 from vitruvius.agents.spending import Limits
-from vitruvius.errors import UserError
+from vitruvius.errors import UserError, unknown_name
 from vitruvius.generator.space import get_space
 from vitruvius.prompts.cases import Verdict
 from vitruvius.prompts.library import Message, Problem, Template
@@ -63,12 +64,19 @@ def room_of(reasoner: str | None = None, context: int | None = None) -> Room:
     """How much a model can take, as far as this machine can tell.
 
     Args:
-        reasoner: "vllm:FOLDER" or "vllm:smollm2"; None takes the smallest that we serve.
+        reasoner: As in `agents.reasoners`; None takes the smallest language model that we serve.
         context: Its context in tokens, where that is known better.
 
     Raises:
-        UserError: Only the endpoint knows its context.
+        UnknownNameError: No such reasoner.
+        UserError: It asks no language model, or only the endpoint knows its context.
     """
+    if reasoner in ("statistics", "none"):
+        raise UserError(f"{reasoner} asks no language model: leave it out, or name one, as openai:MODEL.")
+    if reasoner is not None:
+        named, reasoner = reasoner, reasoner.removeprefix(BOTH)
+        if ":" not in reasoner:
+            raise unknown_name("reasoner", named, FORMS)
     if context is not None:
         return Room(context, Limits().reply_tokens, Sizes())
     if reasoner in (None, "vllm:smollm2"):

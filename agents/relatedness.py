@@ -12,6 +12,7 @@ are ranked better with the sources than without them, each predicted from the ot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -193,7 +194,10 @@ def _covariance(space: SearchSpace, measured: Choices) -> Array:
 
 
 def _agrees(agreement: float, measured: int) -> str:
+    """Whether a source agrees with what was measured; less than a standard error from 0 tells nothing."""
     if not np.isfinite(agreement):
         return "is not compared yet"
-    sign = "agrees" if agreement >= 0 else "disagrees"
-    return f"{sign} by {agreement:+.2f} on {measured} measured architectures"
+    told = "agrees" if agreement >= 0 else "disagrees"
+    if abs(agreement) * math.sqrt(measured - 1) < 1:
+        told = "tells nothing so far"
+    return f"{told} (rank correlation {agreement:+.2f} on {measured} measured architectures)"

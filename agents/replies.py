@@ -17,8 +17,11 @@ from vitruvius.generator.space import SearchSpace
 
 MOST_ITEMS = 50
 """Principles of one reply that are looked at; more are refused unread."""
-_FENCE = re.compile(r"```[\w-]*\n?(.*?)```", re.DOTALL)
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_THOUGHT = re.compile(r"\A.*</think(?:ing)?>|<think(?:ing)?>.*\Z", re.DOTALL)
+"""Up to the last closing tag, since chat templates may have written the opening one; or never closed."""
+_WORDS = {"higher": "better", "positive": "better", "good": "better", "lower": "worse", "negative": "worse"}
+_MOST_TRIED = 50
+"""Places of a reply at which JSON may begin that are looked at."""
 
 
 EVERY_TASK, EVERY_SPACE = "every task", "every space"
@@ -47,6 +50,20 @@ class ProposedPrinciple(BaseModel):
     @classmethod
     def _one_line(cls, value: str) -> str:
         return " ".join(value.split())
+
+    @field_validator("direction", mode="before")
+    @classmethod
+    def _in_our_words(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        word = value.strip().lower()
+        return _WORDS.get(word, word)
+
+    @field_validator("expected", mode="before")
+    @classmethod
+    def _on_our_scale(cls, value: object) -> object:
+        """None where it is on another scale, as points of accuracy: it is only noted, never used."""
+        return None if isinstance(value, int | float) and not abs(value) <= 1 else value
 
 
 class ProposedRevision(BaseModel):
@@ -143,8 +160,8 @@ def predicate_pattern(space: SearchSpace) -> str:
 def parse_reply(text: str) -> Reply:
     """Make principles out of a model's text.
 
-    A thought in `<think>` tags, a code fence and text around the JSON are passed over. Of JSON that is cut
-    off, the principles that are complete are taken.
+    Thoughts in tags, code fences, and text or other JSON around the principles are passed over. Of JSON that
+    is cut off, the principles that are complete are taken.
 
     Args:
         text: The reply.
@@ -153,15 +170,7 @@ def parse_reply(text: str) -> Reply:
         The principles that fit the schema, and a refusal for each that does not or for the whole.
     """
     reply = Reply()
-    found = _find_json(_THOUGHT.sub("", text), reply)
-    if isinstance(found, dict):
-        found = cast("dict[str, Any]", found).get("principles")
-    if not isinstance(found, list):
-        if not reply.refusals:
-            detail = 'The reply must be an object with a list "principles".'
-            reply.refusals.append(Refusal("wrong schema", shortened(text), detail))
-        return reply
-    items = cast("list[object]", found)
+    items = _find_items(_THOUGHT.sub("", text), reply)
     for item in items[:MOST_ITEMS]:
         try:
             reply.principles.append(ProposedPrinciple.model_validate(item))
@@ -173,22 +182,48 @@ def parse_reply(text: str) -> Reply:
     return reply
 
 
-def _find_json(text: str, reply: Reply) -> object:
-    """The first JSON object or list in the text; refusals are noted in the reply."""
-    fenced = _FENCE.search(text)
-    body = fenced[1] if fenced else text
-    start = min((place for place in (body.find("{"), body.find("[")) if place >= 0), default=-1)
-    if start < 0:
+def _find_items(text: str, reply: Reply) -> list[object]:
+    """The list of principles in the text, wherever it stands; a refusal is noted where there is none."""
+    decoder, place, read, broken = json.JSONDecoder(), 0, False, ""
+    for _ in range(_MOST_TRIED):
+        begin = re.compile(r"[{\[]").search(text, place)
+        if begin is None:
+            break
+        try:
+            found, place = decoder.raw_decode(text, begin.start())
+        except (json.JSONDecodeError, RecursionError) as error:
+            place, broken = begin.end(), broken or str(error)
+            continue
+        read = True
+        items = _principles_in(found)
+        if items is not None:
+            return items
+    complete = _complete_items(text)
+    if complete or (broken and text.rstrip()[-1:] not in ("}", "]", "`")):
+        reply.refusals.append(Refusal("cut off", shortened(text), f"The JSON is broken: {broken}."))
+    elif read and '"principles"' not in text:
+        detail = 'The reply must be an object with a list "principles".'
+        reply.refusals.append(Refusal("wrong schema", shortened(text), detail))
+    elif broken:
+        reply.refusals.append(Refusal("not JSON", shortened(text), f"The JSON is broken: {broken}."))
+    else:
         reply.refusals.append(Refusal("not JSON", shortened(text), "The reply holds no JSON object."))
+    return complete
+
+
+def _principles_in(value: object, depth: int = 2) -> list[object] | None:
+    """The list of principles in decoded JSON: bare, under its name, or in an object around it."""
+    if isinstance(value, list):
+        items = cast("list[object]", value)
+        return items if any(isinstance(one, dict) and "predicate" in one for one in items) else None
+    if not isinstance(value, dict) or depth == 0:
         return None
-    try:
-        return json.JSONDecoder().raw_decode(body[start:])[0]
-    except (json.JSONDecodeError, RecursionError) as error:
-        complete = _complete_items(body[start:])
-        cut = body.rstrip()[-1:] not in ("}", "]") or bool(complete)
-        reason = "cut off" if cut else "not JSON"
-        reply.refusals.append(Refusal(reason, shortened(body[start:]), f"The JSON is broken: {error}."))
-        return complete or None
+    fields = cast("dict[str, object]", value)
+    for name, inner in fields.items():
+        if name.lower() == "principles" and isinstance(inner, list):
+            return cast("list[object]", inner)
+    found = (_principles_in(inner, depth - 1) for inner in fields.values())
+    return next((items for items in found if items is not None), None)
 
 
 def _complete_items(body: str) -> list[object]:

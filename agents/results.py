@@ -11,13 +11,61 @@ import numpy as np
 
 from vitruvius.agents.aims import Aims, unit
 from vitruvius.agents.pareto import nondominated
-from vitruvius.errors import UserError
+from vitruvius.errors import UserError, unknown_name
 from vitruvius.generator.evaluation.task import Measurement
 from vitruvius.generator.space import Architecture
-from vitruvius.knowledge.principle import Principle
+from vitruvius.knowledge.principle import Principle, PrincipleStatus
 
 if TYPE_CHECKING:
     from vitruvius.agents.journal import Journal
+    from vitruvius.agents.options import Options
+
+
+class Results:
+    """The part of a session that tells what came of it."""
+
+    journal: Journal
+    options: Options
+    aims: Aims
+
+    def curve(self) -> list[Measurement]:
+        """The counted measurements of the target, in order."""
+        return self.journal.curve()
+
+    def table(self) -> list[dict[str, Any]]:
+        """Everything measured on the target, a row each, as for `pandas.DataFrame`; see `table` below."""
+        return table(self.journal)
+
+    def principles(self, status: str | None = None) -> list[Principle]:
+        """The session's principles with their evidence, supported ones first; of one status if named.
+
+        Raises:
+            UnknownNameError: There is no such status.
+        """
+        return principles(self.journal, status)
+
+    def best(self) -> Best:
+        """The best architecture by validation score.
+
+        Raises:
+            UserError: Nothing has been measured.
+        """
+        return best(self.journal)
+
+    def front(self) -> tuple[FrontPoint, ...]:
+        """What nothing measured beats in score and all objectives, cheapest first.
+
+        Raises:
+            UserError: The session has no objectives beside the score.
+        """
+        return front(self.journal, self.aims)
+
+    def compare(self, evaluations: int) -> dict[str, list[float | None]]:
+        """Best-so-far curves of random search and regularised evolution at the same budget.
+
+        They run on ledgers of their own, and only where scores are looked up; elsewhere nothing is run.
+        """
+        return compare(self.journal, evaluations, self.options.seed, self.aims)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +110,43 @@ class FrontPoint:
         """Score, costs and key on a line."""
         costs = ", ".join(f"{name} {cost:.4g} {unit(name)}" for name, cost in self.costs.items())
         return f"{self.measurement.score:.4g}  {costs}  {self.architecture.key}"
+
+
+def table(journal: Journal) -> list[dict[str, Any]]:
+    """Everything measured on the target, in order.
+
+    Returns:
+        A row each: evaluation (its number among those that count, else None), key, id, score, status,
+        reason (of a failure), share, batch, params, flops, latency by device, seconds, choices by decision.
+    """
+    rows: list[dict[str, Any]] = []
+    counted = 0
+    for learned in journal.learned():
+        m, architecture = learned.measurement, journal.architecture(learned.measurement.key)
+        counted += learned.counted
+        rows.append(
+            {"evaluation": counted if learned.counted else None, "key": m.key, "id": m.id, "score": m.score,
+             "status": str(m.status), "reason": m.reason, "share": str(learned.share), "batch": learned.batch,
+             "params": m.params, "flops": m.flops,
+             **{f"latency[{device}]": ms for device, ms in m.latency.items()}, "seconds": m.seconds,
+             **architecture.named()}
+        )  # fmt: skip
+    return rows
+
+
+def principles(journal: Journal, status: str | None = None) -> list[Principle]:
+    """The principles of a session: supported ones first, the largest joined effect first within each status.
+
+    Raises:
+        UnknownNameError: There is no such status.
+    """
+    if status is not None and status not in [*PrincipleStatus]:
+        raise unknown_name("status", status, [*PrincipleStatus])
+    found = journal.ledger.principles(session=journal.session)
+    effects = {p.id: abs(p.evidence.joined.estimate) if p.evidence.joined else 0.0 for p in found}
+    first = PrincipleStatus.SUPPORTED
+    found.sort(key=lambda p: (p.status is not first, [*PrincipleStatus].index(p.status), -effects[p.id]))
+    return [one for one in found if status in (None, one.status)]
 
 
 def front(journal: Journal, aims: Aims) -> tuple[FrontPoint, ...]:

@@ -1,12 +1,12 @@
 """Chooses a batch out of a pool: where the surrogate expects the largest improvement, and why.
 
 Scores enter as normal scores of their ranks, so that outliers at the bottom and compression at the top do no
-harm. A batch is built one by one: each chosen architecture is believed to score what is predicted of it
-(kriging believer; Ginsbourger, Le Riche and Carraro, 2010), which lowers the uncertainty of its like.
+harm. A batch is built one by one (`believer`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr, ndtri
 from threadpoolctl import threadpool_limits
 
-from vitruvius.agents.features import Features, distances, extract
-from vitruvius.agents.surrogate import GaussianProcess, prior_weights
+from vitruvius.agents.believer import Believer
+from vitruvius.agents.features import extract
 from vitruvius.errors import UserError
 from vitruvius.generator.space import Choices, SearchSpace
+from vitruvius.knowledge.observations import midranks
 
 Array = NDArray[np.float64]
 
@@ -42,6 +43,12 @@ class Selection:
     reasons: list[str]
     mean: Array
     std: Array
+
+    @staticmethod
+    def of(picked: Sequence[tuple[int, float, float]], reasons: list[str]) -> Selection:
+        """From position, predicted mean and deviation in normal scores, of each."""
+        rows, means, deviations = zip(*picked, strict=True)
+        return Selection(list(rows), reasons, ndtr(np.array(means)), np.array(deviations))
 
 
 class Selector:
@@ -101,19 +108,18 @@ class Selector:
             rows = rng.permutation(len(pool))[:k].tolist()
             reason = "drawn at random: nothing has been measured yet"
             return Selection(rows, [reason] * k, np.full(k, 0.5), np.ones(k))
-        kept = _remembered(scores, rng)
+        order = np.argsort(-scores, kind="stable")
+        kept = remembered(order[: MEMORY // 2], order[MEMORY // 2 :], MEMORY, rng)
         measured, scores = measured[kept], scores[kept]
         bonus = np.zeros(len(pool)) if weights is None else np.log(weights) * min(TRUST / len(scores), 1.0)
         both = extract(self.space, np.concatenate([measured, pool]))
         known, candidates = both.take(slice(None, len(measured))), both.take(slice(len(measured), None))
         # Many small matrices: on several threads they take ten times as long, and round differently.
         with threadpool_limits(1, user_api="blas"):
-            across = distances(known, candidates)
-            prior = prior_weights(across.mean(axis=(1, 2)), measured.shape[1])
             targets = normal_scores(scores)
             here, there = (0.0, 0.0) if expected is None else _centred(expected[0][kept], expected[1])
-            process = GaussianProcess.fit(distances(known, known), targets - here, prior)
-            return _believe(process, across, candidates, targets, bonus, k, rng, here, there)
+            believer = Believer(known, candidates, targets - here, rng)
+            return _one_by_one(believer, believer.mean + there, targets, bonus, k)
 
 
 def _centred(here: Array, there: Array) -> tuple[Array, Array]:
@@ -123,51 +129,20 @@ def _centred(here: Array, there: Array) -> tuple[Array, Array]:
 
 def normal_scores(scores: NDArray[np.float64]) -> Array:
     """Normal quantile of each score's mid-rank: (n,); all zero where the scores are equal."""
-    ordered = np.sort(scores)
-    below = np.searchsorted(ordered, scores, side="left")
-    upto = np.searchsorted(ordered, scores, side="right")
-    return ndtri((below + upto) / (2.0 * len(scores)))
+    return ndtri(midranks(scores, scores))
 
 
-def _believe(
-    process: GaussianProcess,
-    across: Array,
-    candidates: Features,
-    targets: Array,
-    bonus: Array,
-    k: int,
-    rng: np.random.Generator,
-    here: Array | float,
-    there: Array | float,
-) -> Selection:
-    """Choose one by one, each time believing what was predicted of those before."""
-    white = process.whiten(process.covariance(across))
-    half = process.whiten((targets - here)[:, None])[:, 0]
-    mean = half @ white + there
-    variance = np.maximum(2.0 - (white * white).sum(axis=0), 1e-9)
-    ties = rng.permutation(len(bonus))
-    free = np.ones(len(bonus), dtype=np.bool_)
+def _one_by_one(believer: Believer, mean: Array, targets: Array, bonus: Array, k: int) -> Selection:
+    """Choose where the largest improvement is expected over the best that was measured or is believed."""
     best = float(targets.max())
     picked: list[tuple[int, float, float]] = []
     for _ in range(k):
-        std = np.sqrt(process.scale * variance)
-        value = np.where(free, np.round(log_improvement(mean - best, std) + bonus, 6), -np.inf)
-        row = int(ties[np.argmax(value[ties])])
+        std = believer.std
+        row = believer.take(np.round(log_improvement(mean - best, std) + bonus, 6))
         picked.append((row, float(mean[row]), float(std[row])))
-        free[row] = False
         best = max(best, float(mean[row]))
-        column = process.covariance(distances(candidates.take(np.array([row])), candidates))[0]
-        share = (column - white[:, row] @ white) / np.sqrt(variance[row] + process.noise)
-        white = np.concatenate([white, share[None]])
-        variance = np.maximum(variance - share * share, 1e-9)
-    rows, means, deviations = zip(*picked, strict=True)
-    quantiles = ndtr(np.array(means))
-    return Selection(
-        list(rows),
-        [_reason(m, s, len(targets)) for m, s in zip(means, deviations, strict=True)],
-        quantiles,
-        np.array(deviations),
-    )
+    reasons = [f"largest expected improvement: {foretold(m, s, len(targets))}" for _, m, s in picked]
+    return Selection.of(picked, reasons)
 
 
 def log_improvement(gain: Array, std: Array) -> Array:
@@ -188,21 +163,19 @@ def log_improvement(gain: Array, std: Array) -> Array:
     return np.log(std) + np.where(u > -6.0, exact, tail)
 
 
-def _remembered(scores: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.intp]:
-    """Positions of what the surrogate is fitted to, in order."""
-    if len(scores) <= MEMORY:
-        return np.arange(len(scores))
-    order = np.argsort(-scores, kind="stable")
-    others = rng.permutation(order[MEMORY // 2 :])[: MEMORY - MEMORY // 2]
-    return np.sort(np.concatenate([order[: MEMORY // 2], others]))
+def remembered(
+    first: NDArray[np.intp], others: NDArray[np.intp], most: int, rng: np.random.Generator
+) -> NDArray[np.intp]:
+    """Positions of what a process is fitted to, in order: the first, then others at random, up to `most`."""
+    if len(first) + len(others) <= most:
+        return np.sort(np.concatenate([first, others]))
+    return np.sort(np.concatenate([first, rng.permutation(others)])[:most])
 
 
-def _reason(mean: float, std: float, n: int) -> str:
+def foretold(mean: float, std: float, n: int) -> str:
+    """A prediction in normal scores of n measured, in words."""
     low, middle, high = (float(ndtr(mean + z * std)) for z in (-1.0, 0.0, 1.0))
-    return (
-        f"largest expected improvement: predicted above {middle:.0%} of {n} measured "
-        f"({low:.0%} to {high:.0%})"
-    )
+    return f"predicted above {middle:.0%} of {n} measured ({low:.0%} to {high:.0%})"
 
 
 def _check(

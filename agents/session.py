@@ -16,7 +16,14 @@ from vitruvius.agents.candidates import Batch, Drafter, batch_size, open_share
 from vitruvius.agents.engine import Engine
 from vitruvius.agents.guard import check_sources
 from vitruvius.agents.journal import Journal
-from vitruvius.agents.opening import describe, keep_templates, session_id, start, template_folder
+from vitruvius.agents.opening import (
+    describe,
+    keep_templates,
+    new_session_id,
+    refuse_lost_ledger,
+    start,
+    template_folder,
+)
 from vitruvius.agents.options import Options, build_options
 from vitruvius.agents.own_reasoner import Reflects, own_reasoner
 from vitruvius.agents.plan import make_plan
@@ -36,7 +43,7 @@ if TYPE_CHECKING:
     from vitruvius.knowledge.store import Store
 
 
-class Session:
+class Session(results.Results):
     """Searches one task and remembers what it learned.
 
     `run` does everything; `ask`, `tell`, `reflect` and `prune` are the same steps for those who own
@@ -53,7 +60,7 @@ class Session:
         reasoner: str | Reflects | None = None,
         ledger: str | None = None,
         templates: Path | None = None,
-        progress: Callable[[str], None] | None = None,
+        progress: Callable[[str], None] | bool | None = None,
         **settings: Any,
     ) -> None:
         """Open a run folder, or start one.
@@ -64,9 +71,10 @@ class Session:
             sources: Tasks to learn principles from; never the target's own data set.
             options: All settings at once.
             reasoner: A name as in `agents.reasoners`, "none", or an object as in `agents.own_reasoner`.
-            ledger: SQLAlchemy URL of the ledger; by default a SQLite file in the run folder.
+            ledger: SQLAlchemy URL of the ledger; by default a SQLite file in the run folder. Without a path
+                the session is a new one there.
             templates: Folder with one's own prompt templates.
-            progress: Takes one line at a time; None is silent.
+            progress: Takes one line at a time; True prints them, None is silent.
             settings: Single options by name: `seed=1`, `proposer="transformers"`.
 
         Raises:
@@ -79,7 +87,7 @@ class Session:
             settings["reasoner"] = reasoner
         self.task = task
         self.options = build_options(options, settings)
-        self.say = progress or (lambda _line: None)
+        self.say = print if progress is True else progress or (lambda _line: None)
         self.aims = read_aims(task, self.options, self.say)
         self.sources = tuple(sources)
         # Absolute: whoever changes the current folder stays in this one.
@@ -102,7 +110,8 @@ class Session:
     def _open(self, url: str | None) -> None:
         where: str | Path = url or (self.path / LEDGER_FILE if self.path is not None else "sqlite://")
         self.ledger = Ledger(where)
-        self.id = session_id(self.path if url else None)
+        self.id = new_session_id(self.path, shared=url is not None)
+        refuse_lost_ledger(self.ledger, self.id, self.path)
         name = self._reasoner.name if self._reasoner is not None else self.options.reasoner
         settings = describe(self.task, self.sources, self.options, name)
         if self._reasoner is not None:
@@ -264,7 +273,7 @@ class Session:
         killed in between.
         """
         for number in self.journal.unsettled():
-            if self.journal.event("reference", 0) is None and self.journal.designed(self.options.initial):
+            if self.journal.event("reference", 0) is None and self.journal.uniform() >= self.options.initial:
                 self.journal.freeze_reference(self.task.name)
             with self._timed("evidence"):
                 learning.rescore(self.journal)
@@ -288,12 +297,17 @@ class Session:
     # ---- the same steps, one at a time -------------------------------------------------------
 
     def ask(self, n: int = 1) -> list[Architecture]:
-        """The next architectures to measure, n at most; those that were not told yet come again first."""
-        if n < 1:
-            raise UserError(f"ask({n}): n must be at least 1.")
+        """The n architectures to measure now: those that were asked for and not told yet, then new ones.
+
+        So ask(4) is what four workers are to measure. Fewer only where the space is used up.
+        """
+        if not isinstance(n, int) or n < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UserError(f"ask({n!r}): n must be a whole number, at least 1.")
         self.learn_sources()
-        batch = self.pending() or self.draw(max(50, self.journal.counted() + n), size=n)
-        return [self.journal.architecture(key) for key in batch.keys]
+        while (left := n - len(self.journal.in_flight())) > 0:
+            if not self.draw(max(50, self.journal.counted() + n), size=left).keys:
+                break
+        return [self.journal.architecture(key) for _, key, _ in self.journal.in_flight()[:n]]
 
     def tell(
         self, architecture: Architecture, score: float | Measurement | None, *, reason: str = ""
@@ -308,13 +322,8 @@ class Session:
         Raises:
             UserError: The architecture is of another space, the score is not finite, or another one was told.
         """
-        measurement = measuring.told(self.task, architecture, score, reason)
-        last = self.journal.last("batch")
-        number, shares = (last[0], last[1]["shares"]) if last is not None else (0, {})
-        share = str(shares.get(architecture.key, "told"))
-        measuring.tell(self.journal, measurement, number, share, self.say)
-        if self.pending() is None:
-            self._settle()
+        measuring.tell(self.journal, measuring.told(self.task, architecture, score, reason), self.say)
+        self._settle()
 
     def reflect(self, *, number: int | None = None) -> list[Principle]:
         """Let the reasoner propose principles from what was measured; returns those that are new."""
@@ -322,7 +331,9 @@ class Session:
             last = self.journal.last("batch")
             number = last[0] + 1 if last is not None else 0
         with self._timed("reasoning"):
-            new = learning.reflect(self.journal, self.reasoner, self.options, number, self.say, self.warn)
+            new = learning.reflect(
+                self.journal, self.reasoner, self.options, number, self.say, self.warn, self.aims
+            )
             scored = {principle.id: principle for principle in learning.rescore(self.journal)}
         self.say(learning.fate(self.reasoner.name, [scored[identity] for identity in new]))
         return [scored[identity] for identity in new]
@@ -331,11 +342,7 @@ class Session:
         """Turn the supported principles into a restriction for the next draws."""
         principles = self.advice.adapt(learning.rescore(self.journal))
         restriction = learning.restrict(self.journal, principles, self.options, remaining, self.aims)
-        last = self.journal.last("restriction")
-        lines, plain = restriction.describe(self.aims.whole), restriction.to_json()
-        if last is None or last[1]["restriction"] != plain:
-            data = {"share": restriction.share, "lines": lines, "restriction": plain}
-            self.journal.log("restriction", data, number=last[0] + 1 if last else 0)
+        lines = learning.keep_restriction(self.journal, restriction, self.aims)
         before = self._restriction.hard if self._restriction is not None else ()
         if [term.principle for term in restriction.hard] != [term.principle for term in before]:
             for line in lines:
@@ -347,31 +354,6 @@ class Session:
     def restriction(self) -> Restriction:
         """What may be drawn now."""
         return self._restriction if self._restriction is not None else self.prune()
-
-    # ---- results ---------------------------------------------------------------------------
-
-    def curve(self) -> list[Measurement]:
-        """The counted measurements of the target, in order."""
-        return self.journal.curve()
-
-    def best(self) -> Best:
-        """The best architecture by validation score.
-
-        Raises:
-            UserError: Nothing has been measured.
-        """
-        return results.best(self.journal)
-
-    def front(self) -> tuple[results.FrontPoint, ...]:
-        """What nothing measured beats in score and all objectives, cheapest first; see `results.front`."""
-        return results.front(self.journal, self.aims)
-
-    def compare(self, evaluations: int) -> dict[str, list[float | None]]:
-        """Best-so-far curves of random search and regularised evolution at the same budget.
-
-        They run on ledgers of their own, and only where scores are looked up; elsewhere nothing is run.
-        """
-        return results.compare(self.journal, evaluations, self.options.seed, self.aims)
 
     # ---- housekeeping -----------------------------------------------------------------------
 
@@ -388,6 +370,11 @@ class Session:
             for name in ("ledger", "_store", "_reasoner", "engine"):
                 if (part := getattr(self, name, None)) is not None:
                     last_first.callback(part.close)
+
+    def __repr__(self) -> str:
+        """Task, folder, and how far it is."""
+        where = f" in {self.path}" if self.path is not None else ""
+        return f"<Session {self.task.name}{where}: {self.journal.counted()} evaluations>"
 
     def __enter__(self) -> Session:
         """Use as a context manager: closed at the end."""

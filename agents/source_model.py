@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
-from vitruvius.agents.features import Features, distances, extract
-from vitruvius.agents.selection import normal_scores
+from vitruvius.agents.features import distances, extract
+from vitruvius.agents.selection import normal_scores, remembered
 from vitruvius.agents.surrogate import GaussianProcess, prior_weights
 from vitruvius.generator.space import Choices
 from vitruvius.knowledge.observations import Observations
@@ -49,7 +49,8 @@ class SourceModel:
         self._space = observed.space
         rng = np.random.default_rng(seed)
         targets = normal_scores(observed.scores)
-        kept = _kept(observed.scores, rng)
+        order = np.argsort(-observed.scores, kind="stable")
+        kept = remembered(order[: MEMORY // 2], order[MEMORY // 2 :], MEMORY, rng)
         self._rows, targets = observed.choices[kept], targets[kept]
         self._common = _Common(observed)
         known = extract(self._space, self._rows)
@@ -67,13 +68,13 @@ class SourceModel:
         return (self._by_process(rows) + self._common.predict(rows)) / 2.0
 
     def _by_process(self, rows: Choices) -> Array:
-        found = np.empty(len(rows))
+        found, n = np.empty(len(rows)), len(self._rows)
         with threadpool_limits(1, user_api="blas"):
             for start in range(0, len(rows), _PART):
                 part = slice(start, start + _PART)
                 both = extract(self._space, np.concatenate([self._rows, rows[part]]))
-                known, asked = compared(both, len(self._rows))
-                found[part] = self._solved @ self._process.covariance(distances(known, asked))
+                apart = distances(both.take(slice(None, n)), both.take(slice(n, None)))
+                found[part] = self._solved @ self._process.covariance(apart)
         return found
 
 
@@ -95,27 +96,3 @@ class _Common:
 
     def _likelihood(self, rows: Choices) -> Array:
         return np.array([log[column] for log, column in zip(self._logs, rows.T, strict=True)]).sum(axis=0)
-
-
-def _kept(scores: Array, rng: np.random.Generator) -> NDArray[np.intp]:
-    if len(scores) <= MEMORY:
-        return np.arange(len(scores))
-    order = np.argsort(-scores, kind="stable")
-    return np.sort(
-        np.concatenate([order[: MEMORY // 2], rng.permutation(order[MEMORY // 2 :])[: MEMORY // 2]])
-    )
-
-
-def compared(both: Features, n: int) -> tuple[Features, Features]:
-    """The first n and the others, with all patterns that none of the first has joined into one.
-
-    Distances between the two stay what they are, and take a fraction of the time.
-    """
-    known, asked = both.take(slice(None, n)), both.take(slice(n, None))
-    left: list[Array] = []
-    right: list[Array] = []
-    for ours, theirs in zip(known.histograms, asked.histograms, strict=True):
-        shared = ours.any(axis=0)
-        left.append(np.column_stack([ours[:, shared], np.zeros(len(ours))]))
-        right.append(np.column_stack([theirs[:, shared], theirs[:, ~shared].sum(axis=1)]))
-    return Features(known.choices, tuple(left)), Features(asked.choices, tuple(right))

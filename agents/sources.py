@@ -16,6 +16,7 @@ from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.space import Architecture
 from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.principle import Origin, Principle, principle_id
+from vitruvius.knowledge.share import Share
 
 _TOLD = 10  # measurements of a source after which a line is said
 
@@ -29,7 +30,7 @@ def measure_sources(
 ) -> None:
     """Measure a uniform sample of every source task that is not complete yet, feasible ones if known.
 
-    The first `source_size * (1 - held_share)` of a sample may be seen by reasoners, the rest is held back.
+    The first part of a sample may be seen by reasoners, the rest (see `held_back`) is held back from them.
     Source evaluations are counted apart from the target's budget.
     """
     for number, source in enumerate(sources, start=1):
@@ -39,9 +40,9 @@ def measure_sources(
         feasible = aims.on(source, least=2 * options.source_size)
         rows = draw_new(source.space, options.source_size, set(), drawn, feasible=feasible)
         sample = [source.bench.representative(one) for one in source.space.architectures(rows)]
-        seen = round(options.source_size * (1 - options.held_share))
+        seen = len(sample) - held_back(options, len(sample))
         done = {x.measurement.key for x in journal.learned(source.name)}
-        for share, part in (("source", sample[:seen]), ("held", sample[seen:])):
+        for share, part in ((Share.SOURCE, sample[:seen]), (Share.HELD, sample[seen:])):
             _measure(journal, source, [one for one in part if one.key not in done], share, say)
         journal.freeze_reference(source.name)
         asked = aims.feasible is not None and aims.feasible.predicate is not None
@@ -54,8 +55,13 @@ def measure_sources(
                 _carry_over(journal, source, options, number, say)
 
 
+def held_back(options: Options, size: int) -> int:
+    """How many of a sample of this size are held back from reasoners."""
+    return round(options.held_share * size)
+
+
 def _measure(
-    journal: Journal, source: Task, todo: Sequence[Architecture], share: str, say: Callable[[str], None]
+    journal: Journal, source: Task, todo: Sequence[Architecture], share: Share, say: Callable[[str], None]
 ) -> None:
     """Measure a part of a sample: what takes its time one by one, and what is known is not paid for again."""
     if source.evaluator.tabular:
@@ -68,7 +74,7 @@ def _measure(
             left.append(one)
         else:
             journal.record(known, batch=0, share=share)
-    for count, measurement in enumerate(answers(source.bench, left), start=1):
+    for count, measurement in enumerate(answers(source, left), start=1):
         journal.record(measurement, batch=0, share=share)
         if count % _TOLD == 0 and count < len(left):
             say(f"source {source.name}: {count} of {len(left)} measured ({share})")

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 BYTES_PER_TOKEN = 3
 """A cautious guess of a prompt's tokens before it is sent: English has about four bytes to a token."""
+
+
+class Cap(NamedTuple):
+    """A limit that is reached.
+
+    Attributes:
+        setting: What raises it; empty for the number of requests, which is no setting.
+        sentence: For people.
+    """
+
+    setting: str
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +54,16 @@ class Limits:
         calls: Requests of the fixed chain, retries included.
         agent_calls: Requests of an agent, retries included.
         seconds: Wall time of all requests and waits together; the start of a server is not counted.
-        reply_tokens: Tokens of one reply.
+        reply_tokens: Tokens of one reply, hidden reasoning included; one that was cut off before an answer
+            is asked for once more with twice as many.
         tokens: Tokens of all prompts and replies together; checked before each request.
-        money: US dollars. A request that could pass it is not sent.
+        money: US dollars. A reply gets no more tokens than are left to be paid for.
     """
 
     calls: int = 6
     agent_calls: int = 14
-    seconds: float = 180.0
-    reply_tokens: int = 4000
+    seconds: float = 600.0
+    reply_tokens: int = 8000
     tokens: int = 150_000
     money: float = 0.5
 
@@ -106,12 +119,31 @@ class Spent:
 
 
 def spent(calls: Iterable[Mapping[str, Any]]) -> Spent:
-    """What calls have cost, given as the ledger keeps them."""
-    return sum((Spent(c["seconds"], c["tokens_in"], c["tokens_out"]) for c in calls), Spent())
+    """What calls of a session have cost, given as the ledger keeps them.
+
+    A reflection that was interrupted is asked again, and its replies then come from the cache: what the
+    session paid for before counts once.
+    """
+    total, paid = Spent(), set[tuple[str, str]]()
+    for call in calls:
+        name = call["template_hash"], call["inputs_hash"]
+        if not (call.get("cached") and name in paid):
+            total += Spent(call["seconds"], call["tokens_in"], call["tokens_out"])
+        paid.add(name)
+    return total
 
 
-def over(limits: Limits, allowance: Allowance, now: Spent, before: Spent, requests: int, most: int) -> str:
-    """Which limit is reached, as a sentence; empty for none.
+def told_cost(known: float, unknown: int) -> str:
+    """What was paid, in words: dollars, and that there were calls whose cost is not known."""
+    if not unknown:
+        return f"${known:.4f}"
+    return f"at least ${known:.4f}" if known else "not known"
+
+
+def over(
+    limits: Limits, allowance: Allowance, now: Spent, before: Spent, requests: int, most: int
+) -> Cap | None:
+    """Which limit is reached.
 
     Args:
         limits: Of this reflection.
@@ -122,40 +154,62 @@ def over(limits: Limits, allowance: Allowance, now: Spent, before: Spent, reques
         most: How many may be sent.
     """
     if requests >= most:
-        return f"The limit of {most} requests for one reflection is reached."
-    if now.tokens >= limits.tokens:
-        return f"The limit of {limits.tokens} tokens for one reflection is reached."
+        return Cap("", f"The limit of {most} requests for one reflection is reached.")
     total = now + before
-    if total.tokens >= allowance.tokens:
-        return f"The limit of {allowance.tokens} tokens for the session is reached (set session_tokens)."
-    if total.seconds >= allowance.seconds:
-        return f"The limit of {allowance.seconds:.0f} s for the session is reached (set session_seconds)."
-    return ""
+    for setting, amount, most_of_it, what in (
+        ("reflection_tokens", now.tokens, limits.tokens, "tokens for one reflection"),
+        ("session_tokens", total.tokens, allowance.tokens, "tokens for the session"),
+        ("session_seconds", total.seconds, allowance.seconds, "s for the session"),
+    ):
+        if amount >= most_of_it:
+            sentence = f"The limit of {most_of_it:,.0f} {what} is reached (set {setting})."
+            return Cap(setting, sentence)
+    return None
 
 
-def too_dear(limits: Limits, allowance: Allowance, now: float, before: float, next_one: float) -> str:
-    """Why a request that may cost so many dollars is not sent, as a sentence; empty if it is.
+def too_dear(
+    limits: Limits, allowance: Allowance, now: float, before: float, more: float, what: str
+) -> Cap | None:
+    """Which limit forbids to spend so many dollars more.
 
     Args:
         limits: Of this reflection.
         allowance: Of the session.
         now: Dollars spent in this reflection.
         before: Dollars spent in the session's earlier reflections.
-        next_one: Most that the request may cost.
+        more: What is to be spent.
+        what: On what, as the beginning of a sentence.
     """
-    if now + next_one > limits.money:
-        return (
-            f"The next request could cost ${next_one:.3f} and pass the ${limits.money:.2f} of one "
-            "reflection (set reflection_money)."
+    told = f"{what} could cost ${more:.3f} and pass the"
+    if now + more > limits.money:
+        sentence = f"{told} ${limits.money:.2f} of one reflection (set reflection_money)."
+        return Cap("reflection_money", sentence)
+    if now + before + more > allowance.money:
+        return Cap("session_money", f"{told} ${allowance.money:.2f} of the session (set session_money).")
+    return None
+
+
+def overshot(limits: Limits, allowance: Allowance, now: Spent, before: Spent, price: Price | None) -> str:
+    """Which limits were passed, as a sentence with figures; empty for none.
+
+    What a reply costs is known only once it is there, so one alone may pass a limit.
+    """
+    total = now + before
+    paid, all_paid = now.money(price), now.money(price) + before.money(price)
+    passed = [
+        f"{form.format(amount)} spent, {setting} is {form.format(most)}"
+        for setting, amount, most, form in (
+            ("reflection_tokens", now.tokens, limits.tokens, "{:,} tokens"),
+            ("session_tokens", total.tokens, allowance.tokens, "{:,} tokens"),
+            ("reflection_money", paid, limits.money, "${:.2f}"),
+            ("session_money", all_paid, allowance.money, "${:.2f}"),
         )
-    if now + before + next_one > allowance.money:
-        return (
-            f"The next request could cost ${next_one:.3f} and pass the ${allowance.money:.2f} of the "
-            "session (set session_money)."
-        )
-    return ""
+        if amount > most
+    ]
+    return f"A reply took more than was left: {'; '.join(passed)}." if passed and now.tokens else ""
 
 
 __all__ = [
-    "BYTES_PER_TOKEN", "Allowance", "Limits", "Price", "Spent", "over", "spent", "too_dear",
+    "BYTES_PER_TOKEN", "Allowance", "Cap", "Limits", "Price", "Spent", "over", "overshot", "spent",
+    "told_cost", "too_dear",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ No candidate is preferred for the operation that it names.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 import numpy as np
@@ -88,8 +88,8 @@ class StatisticsReasoner:
             return reflection
         populations = [Population(o.space, o.choices, o.costs) for o in seen]
         found = _measure(candidates(brief.space, populations), populations, seen)
-        found = _with_pairs(found, populations, seen)
-        good = np.flatnonzero(_discovered(found.p, DISCOVERIES) & (np.abs(found.mean) >= SMALLEST))
+        found, adds = _with_pairs(found, populations, seen)
+        good = np.flatnonzero(_discovered(found.p, DISCOVERIES) & (np.abs(found.mean) >= SMALLEST) & adds)
         ranked = good[np.argsort(-found.cautious[good], kind="stable")]
         scope = seen[0].task if len(seen) == 1 else "any"
         reflection.proposals = _pick(brief, found, ranked, populations, scope)
@@ -122,8 +122,10 @@ def candidates(space: SearchSpace, populations: Sequence[Population]) -> list[Pr
 
 
 def _uniform(observed: Observations) -> Observations:
+    """The visible uniform draws, with quantiles among just these."""
     visible = observed.visible()
-    return visible.take(visible.uniform)
+    drawn = visible.take(visible.uniform)
+    return replace(drawn, reference=np.sort(drawn.scores))
 
 
 def _measure(
@@ -191,14 +193,20 @@ def _join(differences: Floats, variances: Floats, rows: NDArray[np.int64]) -> tu
 
 def _with_pairs(
     found: _Contrasts, populations: Sequence[Population], seen: Sequence[Observations]
-) -> _Contrasts:
-    """The contrasts, and those of pairs that add something to both of their parts."""
+) -> tuple[_Contrasts, Mask]:
+    """The contrasts and those of pairs; and which add something to their parts, as single ones do.
+
+    A pair is tried only where one of its parts is discovered without it (hierarchical testing; Yekutieli,
+    JASA 2008): else the strongest of many chance contrasts would be joined, and found strong again.
+    """
+    alone = np.ones(len(found.predicates), dtype=np.bool_)
+    proven = _discovered(found.p, DISCOVERIES)
     joins: list[tuple[int, int]] = []
     for sign in (1.0, -1.0):
-        joins += combinations(_strongest(found, sign), 2)
+        joins += [pair for pair in combinations(_strongest(found, sign), 2) if proven[[*pair]].any()]
     joins = [(i, j) for i, j in joins if (found.holds[i] & found.holds[j]).any()]
     if not joins:
-        return found
+        return found, alone
     conjunctions = [
         All.model_validate({"parts": (found.predicates[i], found.predicates[j])}) for i, j in joins
     ]
@@ -206,16 +214,17 @@ def _with_pairs(
     parts: dict[Predicate, tuple[int, int]] = dict(zip(conjunctions, joins, strict=True))
     cautious = found.cautious
     gains = [
-        at for at, predicate in enumerate(pairs.predicates)
-        if pairs.cautious[at] >= max(cautious[i] for i in parts[predicate]) + GAIN
-    ]  # fmt: skip
-    return _Contrasts(
-        [*found.predicates, *(pairs.predicates[at] for at in gains)],
-        np.concatenate([found.holds, pairs.holds[gains]]),
-        np.append(found.mean, pairs.mean[gains]),
-        np.append(found.error, pairs.error[gains]),
-        np.append(found.p, pairs.p[gains]),
+        pairs.cautious[at] >= max(cautious[i] for i in parts[predicate]) + GAIN
+        for at, predicate in enumerate(pairs.predicates)
+    ]
+    together = _Contrasts(
+        [*found.predicates, *pairs.predicates],
+        np.concatenate([found.holds, pairs.holds]),
+        np.append(found.mean, pairs.mean),
+        np.append(found.error, pairs.error),
+        np.append(found.p, pairs.p),
     )
+    return together, np.append(alone, np.array(gains, dtype=np.bool_))
 
 
 def _strongest(found: _Contrasts, sign: float) -> list[int]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from vitruvius.agents.admission import Admission
 from vitruvius.agents.replies import (
@@ -51,6 +52,14 @@ _TASK = "Name of a task; leave it out for the target, or for all tasks."
 _PREDICATE = "One line in the predicate language."
 
 
+def _absent(value: object) -> object:
+    """Some models write an empty text where they mean to leave something out."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+Optional = Annotated[str | None, BeforeValidator(_absent)]
+
+
 class Arguments(BaseModel):
     """What all arguments share: unknown ones are refused by name."""
 
@@ -62,34 +71,35 @@ class DescribeSpace(Arguments):
 
 
 class ShowArchitectures(Arguments):
-    """Measured architectures with their score quantiles (1 best): top, poor, or pairs.
+    """Measured architectures with their costs and score quantiles (1 best of the task): top, poor, or pairs.
 
-    Pairs differ in one or two decisions and score far apart: they tell most.
+    Pairs differ in as few decisions as any and score far apart: they tell most.
     """
 
     which: Literal["top", "poor", "pairs"]
-    task: str | None = Field(default=None, description=_TASK)
-    where: str | None = Field(default=None, description=f"Only those that satisfy a predicate. {_PREDICATE}")
+    task: Optional = Field(default=None, description=_TASK)
+    where: Optional = Field(default=None, description=f"Only those that satisfy a predicate. {_PREDICATE}")
     n: int = Field(default=6, ge=1, le=MOST_SHOWN)
 
 
 class TestPredicate(Arguments):
-    """Effect of a predicate on the measurements you may see: mean quantile with it minus without it.
+    """Effect of a predicate on the uniform draws you may see: mean quantile with it minus without it.
 
-    Gives interval and counts for each task, and architectures that speak against it.
+    Gives interval and counts for each task, and architectures that speak against it. What the search chose
+    does not count, since it visits what it likes: counts are smaller than what was measured.
     """
 
     __test__ = False  # not a test, whatever pytest thinks of its name
 
     predicate: str = Field(description=_PREDICATE)
-    task: str | None = Field(default=None, description=_TASK)
+    task: Optional = Field(default=None, description=_TASK)
 
 
 class SearchPrinciples(Arguments):
-    """Principles that are known already, with their status and their effect on each task."""
+    """Principles that are known already, with their status and their effect on what you may see."""
 
     text: str = Field(default="", description="Words to look for; empty lists all.")
-    operation: str | None = Field(default=None, description="Only those that name this operation.")
+    operation: Optional = Field(default=None, description="Only those that name this operation.")
 
 
 class Coverage(Arguments):
@@ -99,7 +109,8 @@ class Coverage(Arguments):
 class ProposeExperiment(Arguments):
     """Ask for architectures to be measured for which exactly one of two predicates holds.
 
-    Use it where two explanations fit what you see. The scores come with the next reflection.
+    Use it where two explanations fit what you see. Some are measured before the next reflection, which shows
+    their scores.
     """
 
     first: str = Field(description=_PREDICATE)
@@ -109,7 +120,10 @@ class ProposeExperiment(Arguments):
 
 
 class SubmitPrinciples(Arguments):
-    """Hand in your principles and revisions of known ones. This ends the work."""
+    """Hand in your principles and revisions of known ones. This ends the work, but for corrections.
+
+    What is refused and can be mended may be sent once more: send only that.
+    """
 
     principles: list[ProposedPrinciple] = Field(description="The surest first.")
     revisions: list[ProposedRevision] = Field(default=[], description="What becomes of known principles.")
@@ -243,11 +257,11 @@ class Toolbox:
         good = "ok" if self.submissions == 1 else "repaired"
         self.outcome = good if gained else refused[0].reason if refused else "no principles"
         mendable = [refusal for refusal in refused if refusal.reason in REPAIRABLE]
-        self.done = not mendable or self.submissions > 1
+        self.done = not mendable or self.submissions > (1 if self.admission.proposals else 2)
         return {
             "taken": gained,
             "refused": [{"item": refusal.item, "why": refusal.detail} for refusal in refused],
-            "next": f"Send corrected replacements for what was refused, once, with {SUBMIT}."
+            "next": f"Send corrected replacements, of what was refused only, with {SUBMIT}."
             if not self.done
             else "Done.",
         }
@@ -303,6 +317,9 @@ def _plain(schema: type[Arguments]) -> dict[str, Any]:
 
 def _items(model: type[Item], given: object, refusals: list[Refusal]) -> list[Item]:
     """The items of a list that fit; the others are refused one by one."""
+    if isinstance(given, str):  # some models write the list as text
+        with suppress(json.JSONDecodeError, RecursionError):
+            given = json.loads(given)
     if not isinstance(given, list):
         refusals.append(
             Refusal("wrong schema", shortened(json.dumps(given, default=str)), "It must be a list.")

@@ -1,7 +1,7 @@
 """What an agent can find out in a reflection: questions to the visible measurements, answered as plain data.
 
-Everything comes from `Observations.visible()`: held-back measurements, on which the agent's principles are
-judged afterwards, cannot get in. A wrong question raises a `UserError`: one sentence that helps.
+Everything comes from `exhibits.visible`: held-back measurements, on which the agent's principles are judged
+afterwards, cannot get in. A wrong question raises a `UserError`: one sentence that helps.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from vitruvius.agents.depiction import as_program, as_text, describe_space, examples
 from vitruvius.agents.exhibits import (
-    as_program,
-    as_text,
     contrasts,
-    describe_space,
-    examples,
+    cost_ranges,
     known_principles,
+    on_visible,
     poor,
     top,
+    visible,
 )
 from vitruvius.agents.reasoner import Brief, Experiment
 from vitruvius.errors import UserError, unknown_name
-from vitruvius.knowledge.evidence import assess
 from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.population import Population
 from vitruvius.knowledge.predicate import Predicate
@@ -57,24 +56,27 @@ class Workbench:
 
         Args:
             brief: What the reasoner got.
-            sample: Architectures drawn uniformly from the space, for shares and experiments.
+            sample: Architectures drawn uniformly from what may be measured, for shares and experiments.
         """
         self.brief = brief
-        self.seen = [one for one in (o.visible() for o in brief.observations) if len(one)]
+        self.seen = visible(brief)
         self.experiments: list[Experiment] = []
         self._sample = sample
         self._costs = sorted({name for one in self.seen for name in one.costs})
 
     def space(self) -> Found:
         """The space, one architecture in each of its forms, and the predicate language by example."""
-        space = self.brief.space
+        space, costs = self.brief.space, cost_ranges(self.seen)
         row = space.sample(1, np.random.default_rng(self.brief.seed))
         return {
             **describe_space(space),
             "an architecture": as_text(space, row[0].tolist()),
             "the same as a program": as_program(space, row),
             "the same as a drawing": space.draw(space.architectures(row)[0]),
-            "predicates, for their form": examples(space, self._costs),
+            "predicates, for their form": examples(space, {one["name"]: one["middle"] for one in costs}),
+            "costs, what 10, 50 and 90 % stay below": {
+                one["name"]: [round(one[name], 4) for name in ("low", "middle", "high")] for one in costs
+            },
             "tasks": [
                 {"task": o.task, "measured": len(o), "target": o.task == self.brief.target} for o in self.seen
             ],
@@ -105,7 +107,10 @@ class Workbench:
             ]  # fmt: skip
         else:
             entries = top(observed, n) if which == "top" else poor(observed, n)
-            shown = [{"quantile": round(e["quantile"], 2), "architecture": e["text"]} for e in entries]
+            shown = [
+                {"quantile": round(e["quantile"], 2), "architecture": e["text"], **e["costs"]}
+                for e in entries
+            ]
         return {"task": observed.task, "of": len(observed), which: shown}
 
     def test(self, text: str, task: str | None) -> Found:
@@ -120,11 +125,12 @@ class Workbench:
         space = "any" if predicate.portable else self.brief.space.name
         proposal = Proposal(predicate.sentence(), predicate.to_json(), space)
         claim = Principle(principle_id(proposal), proposal, Origin("workbench"))
-        evidence = assess([(claim, 0)], chosen)[0].evidence
+        evidence = on_visible(claim, chosen)
         tasks = [{"task": e.task, **_effect(e.fresh)} for e in evidence.tasks if e.fresh is not None]
         found: Found = {"predicate": predicate.text(), "tasks": tasks}
         if predicate.fits(self.brief.space, ()):
-            found["share of the space"] = round(float(predicate.holds(self._sample).mean()), 3)
+            whole = "share of what may be measured" if self.brief.allowed else "share of the space"
+            found[whole] = round(float(predicate.holds(self._sample).mean()), 3)
         if evidence.joined is None:
             return {**found, "effect": None, "why": "No uniform draw on one of its sides: it cannot be told."}
         sign = 1 if evidence.joined.estimate >= 0 else -1
@@ -149,7 +155,7 @@ class Workbench:
         return [entry for _, entry in sorted(found, key=lambda pair: pair[0])[:MOST_COUNTER]]
 
     def principles(self, words: str, operation: str | None) -> Found:
-        """Known principles and what became of them, task by task.
+        """Known principles with their status, and their effect on what is visible, task by task.
 
         Args:
             words: Words of the sentence or predicate; those with most of them come first. Empty takes all.
@@ -167,9 +173,11 @@ class Workbench:
             hits = sum(word in text for word in wanted)
             if wanted and not hits:
                 continue
-            entry = known_principles([principle], 1)[0]
+            entry = known_principles([principle], self.seen, 1)[0]
             fate = [
-                {"task": e.task, **_effect(e.fresh)} for e in principle.evidence.tasks if e.fresh is not None
+                {"task": e.task, **_effect(e.fresh)}
+                for e in on_visible(principle, self.seen).tasks
+                if e.fresh is not None
             ]
             found.append((-hits, {**_rounded(entry), "tasks": fate}))
         shown = [entry for _, entry in sorted(found, key=lambda pair: pair[0])[:MOST_SHOWN]]
@@ -216,18 +224,19 @@ class Workbench:
         if room <= 0:
             raise UserError(f"At most {MOST_EXPERIMENTS} architectures can be proposed in one reflection.")
         rows = self._apart(left, right)
-        keys: list[str] = []
+        proposed: list[Found] = []
         for row in rows[: min(max(n, 1), room)]:
             architecture = self.brief.space.architectures(self._sample.choices[row : row + 1])[0]
-            keys.append(architecture.key)
+            text = as_text(self.brief.space, architecture.choices)
+            proposed.append({"key": architecture.key, "architecture": text})
             self.experiments.append(
                 Experiment(architecture.key, f"{reason} [{left.text()} | {right.text()}]")
             )
-        if not keys:
+        if not proposed:
             raise UserError("No new architecture of a sample of the space tells these two predicates apart.")
         return {
-            "proposed": keys,
-            "note": "The session may measure them; the next reflection shows the scores.",
+            "proposed": proposed,
+            "note": "A few of them are measured before the next reflection, which shows the scores.",
         }
 
     def _apart(self, left: Predicate, right: Predicate) -> list[int]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import _paired
 import numpy as np
 from numpy.typing import NDArray
 
@@ -125,10 +126,4 @@ def summary(trials: list[dict[str, Any]]) -> dict[str, Any]:
 
 def interval(values: NDArray[np.float64]) -> dict[str, float]:
     """Mean and percentile bootstrap interval of the mean."""
-    picks = np.random.default_rng(0).integers(len(values), size=(10_000, len(values)))
-    low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
-    return {
-        "mean": round(float(values.mean()), 4),
-        "low": round(float(low), 4),
-        "high": round(float(high), 4),
-    }
+    return dict(zip(("mean", "low", "high"), _paired.interval(values, 4), strict=True))

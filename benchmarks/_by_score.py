@@ -27,6 +27,7 @@ from vitruvius.generator.language_model import finetune
 from vitruvius.generator.library import CodeModel
 from vitruvius.generator.proposers.base import Proposer, Request
 from vitruvius.generator.proposers.transformers import TransformersProposer
+from vitruvius.knowledge.observations import midranks
 from vitruvius.knowledge.steering import guide_towards
 
 Scores = NDArray[np.float64]
@@ -55,9 +56,7 @@ class Truth:
         self.task, self.space = task, task.space
         self.rows, scores = true_scores(task)
         self.scores = task.better(scores)
-        ordered = np.sort(self.scores)
-        below, upto = (np.searchsorted(ordered, self.scores, side) for side in ("left", "right"))
-        self.ranks: Scores = (below + upto) / (2.0 * len(ordered))
+        self.ranks: Scores = midranks(self.scores, self.scores)
         self.classes = self.space.classes(self.rows)
         numbers = self.space.numbers(self.rows)
         self.posteriors: dict[tuple[int, int], Posterior] = {}

@@ -18,12 +18,37 @@ UNIT_MARK = 50
 """Regret is put into units of random search's mean regret after so many evaluations, task by task."""
 
 
-def interval(values: Sequence[float]) -> list[float]:
+def interval(values: Sequence[float] | Array, digits: int = 5, resamples: int = RESAMPLES) -> list[float]:
     """[mean, low, high] with the percentile bootstrap, 95 %."""
     numbers = np.array(values, dtype=np.float64)
-    picks = np.random.default_rng(0).integers(len(numbers), size=(RESAMPLES, len(numbers)))
+    picks = np.random.default_rng(0).integers(len(numbers), size=(resamples, len(numbers)))
     low, high = np.percentile(numbers[picks].mean(axis=1), [2.5, 97.5])
-    return [round(float(x), 5) for x in (numbers.mean(), low, high)]
+    return [round(float(x), digits) for x in (numbers.mean(), low, high)]
+
+
+def interval_of_all(values: Sequence[float | None] | Array) -> list[float] | None:
+    """As `interval`; None where a run had nothing yet: its value is missing, or its regret infinite."""
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    return interval(known) if len(known) == len(values) else None
+
+
+def as_curves(regrets: Sequence[Sequence[float | None]], evaluations: int = 0) -> Array:
+    """Regret of the best so far (seeds, evaluations) from that of each run, None where it had no score.
+
+    Before the first score regret is infinite; a run that ended early keeps its last.
+
+    Args:
+        regrets: One list for each seed.
+        evaluations: The array is at least so wide.
+    """
+    width = max(evaluations, *map(len, regrets))
+    rows = [[*row, *(list(row[-1:]) or [None]) * (width - len(row))] for row in regrets]
+    return np.array([[np.inf if x is None else x for x in row] for row in rows], dtype=np.float64)
+
+
+def line(mean: Array) -> list[float | None]:
+    """A mean curve as a record keeps it; None where some seed has nothing yet."""
+    return [round(float(x), 5) if np.isfinite(x) else None for x in mean]
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -37,13 +62,13 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def units(regrets: Regrets) -> dict[str, float]:
-    """What one unit of regret is on each task: random search's mean at `UNIT_MARK`; empty without it."""
+    """What one unit of regret is on each task: random search's mean at `UNIT_MARK`, if it has one."""
     found: dict[str, float] = {}
     for task, methods in regrets.items():
         if "random" not in methods or methods["random"].shape[1] < UNIT_MARK:
             return {}
         found[task] = float(methods["random"][:, UNIT_MARK - 1].mean())
-    return found
+    return found if np.isfinite(list(found.values())).all() else {}
 
 
 def mean_curves(regrets: Regrets) -> dict[str, list[float | None]]:
@@ -57,7 +82,7 @@ def mean_curves(regrets: Regrets) -> dict[str, list[float | None]]:
         curves = [regrets[task][method].mean(axis=0) / scale[task] for task in regrets]
         width = min(map(len, curves))
         mean = np.mean([curve[:width] for curve in curves], axis=0)
-        found[method] = [round(float(x), 5) if np.isfinite(x) else None for x in mean]
+        found[method] = line(mean)
     return found
 
 
@@ -67,14 +92,15 @@ def against(regrets: Regrets, ours: str, marks: Sequence[int]) -> dict[str, Any]
     Returns:
         Other method -> "tasks" -> task -> mark -> [mean of ours minus theirs, low, high, Holm-adjusted p of
         Wilcoxon's signed-rank test over all tasks and marks of this pair]; and, where random search gives
-        the unit, "average" -> mark -> [mean over tasks of the difference in units, low, high].
+        the unit, "average" -> mark -> [mean over tasks of the difference in units, low, high]. Marks at which
+        some run had no score yet are left out.
     """
     found: dict[str, Any] = {}
     scale = units(regrets)
     for other in sorted({name for methods in regrets.values() for name in methods} - {ours}):
         shared = [task for task, methods in regrets.items() if {ours, other} <= set(methods)]
         apart = {task: _difference(regrets[task][ours], regrets[task][other]) for task in shared}
-        cells = [(task, mark) for task in shared for mark in marks if mark <= apart[task].shape[1]]
+        cells = [(task, mark) for task in shared for mark in marks if _is_known(apart[task], mark)]
         tested = holm([_signed_rank(apart[task][:, mark - 1]) for task, mark in cells])
         rows: dict[str, dict[str, list[float]]] = {task: {} for task in shared}
         for (task, mark), p in zip(cells, tested, strict=True):
@@ -84,14 +110,19 @@ def against(regrets: Regrets, ours: str, marks: Sequence[int]) -> dict[str, Any]
             found[other]["average"] = {
                 str(mark): _bootstrap(np.stack([apart[t][:, mark - 1] / scale[t] for t in shared], axis=1))
                 for mark in marks
-                if all(mark <= apart[t].shape[1] for t in shared)
+                if all(_is_known(apart[t], mark) for t in shared)
             }
     return found
 
 
 def _difference(ours: Array, theirs: Array) -> Array:
     width = min(ours.shape[1], theirs.shape[1])
-    return ours[:, :width] - theirs[:, :width]
+    with np.errstate(invalid="ignore"):  # where neither has a score
+        return ours[:, :width] - theirs[:, :width]
+
+
+def _is_known(apart: Array, mark: int) -> bool:
+    return mark <= apart.shape[1] and bool(np.isfinite(apart[:, mark - 1]).all())
 
 
 def _signed_rank(apart: Array) -> float:

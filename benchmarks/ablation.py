@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from _paired import against, interval
+from _paired import against, as_curves, interval_of_all
 from _record import print_record, settings_hash
 from _runs import Parser, run_all
 from numpy.typing import NDArray
@@ -139,8 +139,9 @@ def summarise(jobs: list[Job], done: Mapping[str, Mapping[str, Any]], evaluation
     for job in jobs:
         if job.seed == 0:
             group = [one for one in jobs if (one.target, one.part) == (job.target, job.part)]
-            rows = [[np.inf if x is None else x for x in done[one.key]["regret"]] for one in group]
-            curves.setdefault(job.target, {})[job.part] = np.array(rows, dtype=np.float64)
+            curves.setdefault(job.target, {})[job.part] = as_curves(
+                [done[one.key]["regret"] for one in group], evaluations
+            )
     parts: dict[str, Any] = {}
     for part in dict.fromkeys(part for here in curves.values() for part in here):
         if part in ("whole", "random"):
@@ -155,7 +156,7 @@ def summarise(jobs: list[Job], done: Mapping[str, Mapping[str, Any]], evaluation
         parts[part] = against(pairs, "with", marks)["without"]
     tables = {
         target: {
-            part: {str(k): interval(curve[:, k - 1].tolist()) for k in marks} for part, curve in here.items()
+            part: {str(k): interval_of_all(curve[:, k - 1]) for k in marks} for part, curve in here.items()
         }
         for target, here in curves.items()
     }

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from _paired import interval
 from _record import print_record
 from numpy.typing import NDArray
 
@@ -109,9 +110,7 @@ def best_at(bench: SimulatedBench, hours: Sequence[float]) -> list[float]:
 
 def told(values: Sequence[float], digits: int = 3) -> list[float]:
     """[mean, low, high]: 95 % bootstrap interval of the mean over seeds."""
-    array, rng = np.array(values), np.random.default_rng(0)
-    drawn = array[rng.integers(len(array), size=(2000, len(array)))].mean(1)
-    return [round(float(v), digits) for v in (array.mean(), *np.quantile(drawn, [0.025, 0.975]))]
+    return interval(values, digits, resamples=2000)
 
 
 def main() -> None:

@@ -22,12 +22,11 @@ import numpy as np
 from _record import print_record
 from numpy.typing import NDArray
 
-from vitruvius.agents.journal import UNIFORM_SHARES
 from vitruvius.agents.statistics import candidates
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.space import Choices
 from vitruvius.knowledge.evidence import assess
-from vitruvius.knowledge.observations import Observations
+from vitruvius.knowledge.observations import Observations, midranks
 from vitruvius.knowledge.population import Population
 from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.principle import Origin, Principle, Proposal, principle_id
@@ -97,7 +96,7 @@ def session_draws(world: World, seed: int, evaluations: int, open_share: float) 
     numbers = world.task.space.numbers(rows).tolist()
     batches = [x.batch for x in learned]
     ends = [i + 1 for i, b in enumerate(batches) if i + 1 == len(batches) or batches[i + 1] != b]
-    return Draws([places[n] for n in numbers], [x.share in UNIFORM_SHARES for x in learned], ends)
+    return Draws([places[n] for n in numbers], [x.share.uniform for x in learned], ends)
 
 
 def evolution_draws(world: World, seed: int, evaluations: int, open_share: float) -> Draws:
@@ -118,7 +117,7 @@ def judge(world: World, draws: Draws, seed: int) -> dict[str, list[Any]]:
     """For each principle whether its intervals missed, ever and at the end of the session."""
     first = draws.rows[:INITIAL]
     reference = np.sort(world.scores[first])
-    quantiles = _quantiles(world.scores, reference)
+    quantiles = midranks(reference, world.scores)
     chosen = _propose(world, first, quantiles, np.random.default_rng([seed, 1]))
     truth = _effects(world.holds[chosen], quantiles)
     principles = [(_principle(world, i, quantiles[first], first), INITIAL) for i in chosen]
@@ -204,11 +203,6 @@ def _observe(world: World, drawn: list[int], uniform: list[bool], reference: Flo
         world.task.space, world.task.name, world.task.label, world.choices[drawn], world.scores[drawn],
         np.array(uniform), nothing, np.arange(len(drawn)), reference,
     )  # fmt: skip
-
-
-def _quantiles(scores: Floats, reference: Floats) -> Floats:
-    left, right = (np.searchsorted(reference, scores, side=side) for side in ("left", "right"))
-    return (left + right) / (2.0 * len(reference))
 
 
 def _effects(holds: Mask, values: Floats) -> Floats:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _pool_scores import score_pool
 from _record import print_record
 from numpy.typing import NDArray
 
@@ -33,9 +34,10 @@ from vitruvius.generator.evaluation.task import Measurement, Status, Task
 from vitruvius.generator.space import Choices, SearchSpace, get_space
 from vitruvius.knowledge.population import Population
 from vitruvius.knowledge.principle import Origin, Principle, Proposal, principle_id
+from vitruvius.knowledge.share import Share
 
 SPACE = "darts"
-SHARES = ("open", *["local"] * 9)
+SHARES = (Share.OPEN, *[Share.LOCAL] * 9)
 """Of the batches that are written down, in turn."""
 REASON = "largest expected improvement: predicted above 98 % of 95 measured (94 % to 99 %)"
 OPTIONS: dict[str, Any] = {"reasoner": "none", "proposer": "uniform", "finetune_every": 0}
@@ -68,7 +70,8 @@ def fill(session: Session, n: int, principles: int) -> None:
     first = session.options.initial
     for number, start in enumerate(range(0, n, size)):
         part = measured[start : start + size]
-        keys, share = [m.key for m in part], "initial" if start < first else SHARES[number % len(SHARES)]
+        keys = [m.key for m in part]
+        share = Share.INITIAL if start < first else SHARES[number % len(SHARES)]
         ledger.record_all(part, session=identity, batch=number, share=share)
         batch = {"keys": keys, "shares": dict.fromkeys(keys, share), "reasons": dict.fromkeys(keys, REASON)}
         session.journal.log("batch", {**batch, "pool": {}, "codes": {}}, number=number)
@@ -120,8 +123,6 @@ def batches(n: int, principles: int, repeats: int) -> dict[str, float | int]:
 
 def pool(size: int, measured: int, workers: int) -> dict[str, float | int]:
     """Time to score a pool of so many candidates."""
-    from vitruvius.agents.pool_scores import score_pool
-
     space = get_space(SPACE)
     rng = np.random.default_rng(0)
     known = space.sample(measured, rng)

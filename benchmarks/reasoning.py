@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 from _controls import CONTROLS, Advice
+from _paired import RESAMPLES, interval
 from _record import print_record, settings_hash
 from _renamed import RenamedSpace, disguise
 
@@ -49,7 +50,6 @@ TASKS = (
 )
 CONDITIONS = ("plain", "renamed")
 MARKS = (20, 50)
-RESAMPLES = 10_000
 LIMIT = 12
 """Principles that may be handed in."""
 
@@ -193,12 +193,11 @@ def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         for name in ("useful", "beyond"):
             figures[name] = _ratio(np.array([run[name] for run in draws], dtype=np.float64), proposed)
         for name in ("area", *(f"regret{mark}" for mark in MARKS)):
-            figures[name] = _mean(_column(draws, name))
+            figures[name] = interval(_column(draws, name), 6)
             for control in ("counting", "statistics", "nothing"):
                 if control in runs and control != method:
-                    figures[f"{name} less {control}"] = _mean(
-                        _column(draws, name) - _column(runs[control], name)
-                    )
+                    apart = _column(draws, name) - _column(runs[control], name)
+                    figures[f"{name} less {control}"] = interval(apart, 6)
         if any(run["replies"] for run in draws):
             outcomes = [outcome for run in draws for outcome in run["replies"]]
             figures["replies"] = {outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))}
@@ -210,13 +209,6 @@ def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 def _column(draws: list[dict[str, Any]], name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.array([run[name] for run in draws], dtype=np.float64)
-
-
-def _mean(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
-    """Mean and bootstrap 95 % interval of the mean."""
-    again = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    ends = np.quantile(values[again].mean(axis=1), [0.025, 0.975])
-    return [round(float(value), 6) for value in (values.mean(), *ends)]
 
 
 def _ratio(part: np.ndarray[Any, Any], whole: np.ndarray[Any, Any]) -> list[float] | None:

@@ -15,18 +15,16 @@ With `--out`, finished runs are appended to the file, and runs that it holds are
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from _methods import NAMES, run_method, settings_of
-from _paired import against, interval, mean_curves
+from _paired import against, as_curves, interval_of_all, mean_curves
 from _record import print_record, settings_hash
 from _renamed import RenamedSpace, disguise
 from _runs import Parser, read_options, run_all
-from numpy.typing import NDArray
 
 from vitruvius.figures import as_file, curves
 from vitruvius.generator.evaluation.revealed import has_test, optimum, reveal_test
@@ -92,16 +90,10 @@ def summarise(runs: list[dict[str, Any]], evaluations: int) -> dict[str, dict[st
     table: dict[str, dict[str, list[float] | None]] = {}
     for mark in [m for m in MARKS if m <= evaluations] or [evaluations]:
         table[str(mark)] = {
-            name: _mean([run[column][min(mark, len(run[column])) - 1] for run in runs])
+            name: interval_of_all([run[column][min(mark, len(run[column])) - 1] for run in runs])
             for name, column in (("valid_regret", "regret"), ("test", "test"))
         }
     return table
-
-
-def _mean(values: Sequence[float | None]) -> list[float] | None:
-    """[mean, low, high]; None where a run had nothing."""
-    known = [value for value in values if value is not None]
-    return interval(known) if len(known) == len(values) else None
 
 
 def main() -> None:
@@ -135,7 +127,9 @@ def main() -> None:
     for (task, method), group in jobs.items():
         results[names[task]][method] = summarise([done[job.key] for job in group], given.evaluations)
     regrets = {
-        name: {method: _regrets([done[job.key] for job in jobs[task, method]]) for method in methods}
+        name: {
+            method: as_curves([done[job.key]["regret"] for job in jobs[task, method]]) for method in methods
+        }
         for task, name in names.items()
     }
     if "vitruvius" in methods and len(methods) > 1:
@@ -148,13 +142,6 @@ def main() -> None:
             given.picture.write_text(as_file(picture), encoding="utf-8")
     settings = {f"{names[task]} {method}": group[0].settings for (task, method), group in jobs.items()}
     print_record("search", seeds, settings, results)
-
-
-def _regrets(runs: list[dict[str, Any]]) -> NDArray[np.float64]:
-    """Regret (seeds, evaluations); before the first score it is infinite, a used-up space keeps its last."""
-    width = max(len(run["regret"]) for run in runs)
-    rows = [run["regret"] + run["regret"][-1:] * (width - len(run["regret"])) for run in runs]
-    return np.array([[np.inf if x is None else x for x in row] for row in rows], dtype=np.float64)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _paired import against, interval
+from _paired import against, as_curves, interval_of_all, line
 from _record import print_record, settings_hash
 from _runs import Parser, read_options, run_all
 from _transfer_methods import ASKS, names, run_method
@@ -75,7 +75,7 @@ class Job:
 
 
 def execute(job: Job) -> dict[str, Any]:
-    """Run a job: validation regret of the best so far after each evaluation."""
+    """Run a job: validation regret of the best so far after each evaluation, None before the first score."""
     began, task = time.perf_counter(), Task(job.pair.target)
     sources = sources_of(job.pair)
     learner = None if job.pair.learner is None else Task(job.pair.learner)
@@ -84,12 +84,10 @@ def execute(job: Job) -> dict[str, Any]:
     )  # fmt: skip
     curve = run.curve
     best, sign = optimum(task)[1], 1.0 if task.metric.maximize else -1.0
-    reached = [score for score in curve.best_so_far if score is not None]
-    regrets = [round(sign * (best - score), 6) for score in reached]
-    regrets = [regrets[0]] * (len(curve.scores) - len(regrets)) + regrets
-    regrets += regrets[-1:] * (job.evaluations - len(regrets))
+    regrets = [None if score is None else round(sign * (best - score), 6) for score in curve.best_so_far]
     seconds = round(time.perf_counter() - began, 2)
-    said = f"{job.pair.name} {job.method} seed {job.seed}: regret {regrets[-1]:.4g}, {seconds} s"
+    final = "nothing found" if not regrets or regrets[-1] is None else f"regret {regrets[-1]:.4g}"
+    said = f"{job.pair.name} {job.method} seed {job.seed}: {final}, {seconds} s"
     said += "".join(f", {number} {what}" for what, number in run.notes.items())
     return {"regret": regrets, "seconds": seconds, "said": said, "notes": dict(run.notes)}
 
@@ -135,7 +133,7 @@ def main() -> None:
         Task(pairs[0].target)
         done = run_all([job for group in jobs.values() for job in group], execute, given.jobs, given.out)
     curves = {
-        where: np.array([done[job.key]["regret"] for job in group]) / random_leaves(where[0])
+        where: as_curves([done[job.key]["regret"] for job in group], evaluations) / random_leaves(where[0])
         for where, group in jobs.items()
     }
     settings = {f"{pair.name} {method}": group[0].settings for (pair, method), group in jobs.items()}
@@ -163,12 +161,12 @@ def summarise(
     """Tables for each pair, the average over pairs, and paired comparisons."""
     marks = [mark for mark in MARKS if mark <= evaluations] or [evaluations]
     tables = {
-        pair.name: {m: {str(k): interval(curves[pair, m][:, k - 1].tolist()) for k in marks} for m in methods}
+        pair.name: {m: {str(k): interval_of_all(curves[pair, m][:, k - 1]) for k in marks} for m in methods}
         for pair in pairs
     }
     mean = {m: np.mean([curves[pair, m] for pair in pairs], axis=0) for m in methods}
-    tables["average"] = {m: {str(k): interval(mean[m][:, k - 1].tolist()) for k in marks} for m in methods}
-    lines = {m: [round(float(x), 5) for x in mean[m].mean(axis=0)] for m in methods}
+    tables["average"] = {m: {str(k): interval_of_all(mean[m][:, k - 1]) for k in marks} for m in methods}
+    lines = {m: line(mean[m].mean(axis=0)) for m in methods}
     found: dict[str, Any] = {"regret": tables, "curves": lines}
     if "session" in methods:
         whole = {pair.name: {m: curves[pair, m] for m in methods} for pair in pairs}
@@ -190,10 +188,11 @@ def delay(curves: Array, reference: Array, evaluations: int) -> int | None:
         evaluations: Of the reference.
 
     Returns:
-        The difference; None where it is not reached within n.
+        The difference; None where it is not reached within n, or some run of the reference has no score yet.
     """
-    reached = np.flatnonzero(curves.mean(axis=0) <= reference.mean(axis=0)[evaluations - 1] + 1e-12)
-    return int(reached[0]) + 1 - evaluations if len(reached) else None
+    goal = reference.mean(axis=0)[evaluations - 1]
+    reached = np.flatnonzero(curves.mean(axis=0) <= goal + 1e-12)
+    return int(reached[0]) + 1 - evaluations if len(reached) and np.isfinite(goal) else None
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ def _space_of(card: dict[str, Any], folder: Path, space: SearchSpace | None) -> 
     try:
         known = get_space(name) if described is None else space_from_json(str(described))
     except UserError as error:
-        if space is None or space.name == name:
+        if space is None:
             raise CheckpointError(
                 f"The codec in {folder} is for a space that is not known here: {error}"
             ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from vitruvius.errors import UserError
@@ -30,13 +31,31 @@ def absolute(path: str) -> str:
     return str(Path(os.path.expanduser(path)).absolute())
 
 
-def refuse_existing(out: Path | None) -> None:
-    """Refuse to write over a file that `--out` names; None names none.
+TABLES = (".csv", ".parquet")
+"""How the names of files end that hold tables."""
+
+
+def check_ending(path: Path, endings: Sequence[str]) -> None:
+    """Refuse a name that does not end as what is written there.
 
     Raises:
-        UserError: It is there.
+        UserError: It ends otherwise.
     """
-    if out is not None and out.exists():
+    if path.suffix not in endings:
+        ends = f"ends with {path.suffix!r}" if path.suffix else "has no ending"
+        raise UserError(f"{str(path)!r} {ends}: name a file that ends with {' or '.join(endings)}.")
+
+
+def check_out(out: Path | None) -> None:
+    """Refuse what `--out` names where no table is written, or would be written over; None names none.
+
+    Raises:
+        UserError: It is there, or ends otherwise than a table.
+    """
+    if out is None:
+        return
+    check_ending(out, TABLES)
+    if out.exists():
         raise UserError(f"{str(out)!r} exists already: remove it, or name another file with --out.")
 
 

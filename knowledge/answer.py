@@ -9,8 +9,10 @@ those of one question.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +22,11 @@ from vitruvius.generator.space import SearchSpace
 from vitruvius.knowledge.evidence import Thresholds, assess
 from vitruvius.knowledge.measured import Measured
 from vitruvius.knowledge.observations import Observations
-from vitruvius.knowledge.population import Mask, Population
+from vitruvius.knowledge.population import CostSource, Mask, Population
 from vitruvius.knowledge.predicate import Count, Predicate
 from vitruvius.knowledge.principle import Effect, Origin, Principle, Proposal, principle_id
 from vitruvius.knowledge.question import Reading, read
+from vitruvius.knowledge.steering import all_rows
 
 if TYPE_CHECKING:
     from vitruvius.knowledge.store import Match
@@ -39,7 +42,8 @@ class TaskAnswer:
         place: The task with what was measured there.
         tried: Measured architectures that have what was asked about, under the condition.
         compared: Measured architectures under the condition.
-        share: Part of the whole space (a sample of it) that has what was asked about; nan where costs decide.
+        share: Part of the whole space that has what was asked about, of a large sample where the space
+            cannot be listed; nan where costs decide and were not looked up (`with_costs`).
         effect: Effect on the uniform draws, None where there are not some on both sides.
         best: Ids of those that have it and lie above the middle, the best first.
         worst: Ids of those that have it and lie below the middle, the worst first.
@@ -59,12 +63,19 @@ class TaskAnswer:
         return self.effect is None or _few(self.effect)
 
     @property
+    def nowhere(self) -> bool:
+        """Whether the whole space was looked through, and none has it."""
+        return self.share == 0 and self.place.observations.space.size is not None
+
+    @property
     def coverage(self) -> str:
         """How much was tried, in words: "hardly tried on cifar100: 3 of 50"."""
         dataset = self.place.task.rpartition("/")[2]
         counts = f"{self.tried} of {self.compared} measured"
         if not self.compared:
             return f"nothing measured on {dataset} under this condition"
+        if self.nowhere:
+            return f"no architecture of {self.place.observations.space.name} has it on {dataset}: {counts}"
         if not self.tried:
             return f"never tried on {dataset}: {counts}"
         if self.tried == self.compared:
@@ -87,6 +98,7 @@ class SpaceAnswer:
         singles: Where operations in general are asked about, each by itself with its effect over the tasks,
             the most helpful (or harmful, if that is asked) first, those hardly tried last; where several are
             named to choose from, each of these, and where it is asked how many, each number.
+        draws: Task -> uniform draws there that `singles` are told from.
     """
 
     space: SearchSpace
@@ -94,6 +106,7 @@ class SpaceAnswer:
     tasks: tuple[TaskAnswer, ...] = ()
     joined: Effect | None = None
     singles: tuple[tuple[Predicate, Effect], ...] = ()
+    draws: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,13 +200,14 @@ def _on_space(question: str, space: SearchSpace, places: Sequence[Measured], tas
     middles = _middles([place.observations.costs for place in places])
     reading = read(question, space, costs=costs, tasks=tasks, deep=_middle(depths), middles=middles)
     wanted = {task} if task is not None else reading.tasks
-    asked = [place for place in places if not wanted or place.task in wanted]
+    able = [place for place in places if (not wanted or place.task in wanted) and _fits(reading, place)]
     if reading.claim is None:
         lost = reading.foreign or reading.unsure or (reading.unknown and not reading.general)
-        told = bool(reading.steps) or not lost
-        return SpaceAnswer(space, reading, singles=_singles(reading, asked) if told else ())
-    able = [place for place in asked if _fits(reading, place)]
-    share = _share(reading, space)
+        if lost and not reading.steps:
+            return SpaceAnswer(space, reading)
+        draws = {place.task: int(_compared(reading, place).uniform.sum()) for place in able}
+        return SpaceAnswer(space, reading, singles=_singles(reading, able), draws=draws)
+    share = _share(reading, _whole(space))
     ((effects, joined),) = _effects([reading.claim], reading, able)
     tasks_said = [_on_task(reading, each, populations[each.task], share, effects) for each in able]
     return SpaceAnswer(space, reading, tuple(tasks_said), joined)
@@ -286,15 +300,38 @@ def _on_task(
 
 LISTED = 10
 """Architectures that are named for and against, on each task."""
-SAMPLE = 2000
-"""Architectures of a space that tell which share of it has what is asked about."""
 
 
-def _share(reading: Reading, space: SearchSpace) -> float:
-    """Share of the space under the condition that has it; nan where costs decide, or nothing meets it."""
+def with_costs(answer: Answer, costs: Callable[[str], CostSource | None]) -> Answer:
+    """The same answer, with the share of the space on tasks where costs decide it.
+
+    Args:
+        answer: The answer.
+        costs: For the name of a task, what tells the costs of any rows; None where nothing does.
+    """
+    return replace(answer, spaces=tuple(_with_costs(each, costs) for each in answer.spaces))
+
+
+def _with_costs(each: SpaceAnswer, costs: Callable[[str], CostSource | None]) -> SpaceAnswer:
+    def told(task: TaskAnswer) -> TaskAnswer:
+        source = costs(task.place.task) if math.isnan(task.share) else None
+        if source is None:
+            return task
+        return replace(task, share=_share(each.reading, Population(each.space, all_rows(each.space), source)))
+
+    return replace(each, tasks=tuple(map(told, each.tasks)))
+
+
+@lru_cache(maxsize=4)
+def _whole(space: SearchSpace) -> Population:
+    """The whole space, or a large sample where it cannot be listed; what it was asked once it remembers."""
+    return Population(space, all_rows(space))
+
+
+def _share(reading: Reading, everywhere: Population) -> float:
+    """Share of what meets the condition that has it; nan where costs are not known, or nothing meets it."""
     parts = [part for part in (reading.claim, reading.within) if part is not None]
-    if reading.claim is None or not all(part.fits(space, ()) for part in parts):
+    if reading.claim is None or not all(part.fits(everywhere.space, everywhere.costs) for part in parts):
         return float("nan")
-    population = Population(space, space.sample(SAMPLE, np.random.default_rng(0)))
-    has, compared = _masks(reading.claim, reading.within, population)
+    has, compared = _masks(reading.claim, reading.within, everywhere)
     return float(has[compared].mean()) if compared.any() else float("nan")

@@ -85,9 +85,18 @@ def space_lines(each: SpaceAnswer, several: bool = False) -> Iterator[str]:
     for task in each.tasks:
         told = "" if task.effect is None else f"  {effect_text(task.effect)}"
         yield f"  {task.coverage}{told}"
-    share = next(task.share for task in each.tasks)
-    if not math.isnan(share):
-        yield f"  in the whole space {share:.0%} have it"
+    yield from _shares(each)
+
+
+def _shares(each: SpaceAnswer) -> Iterator[str]:
+    """How much of the space has it: of each task by itself where costs decide that."""
+    told = [task for task in each.tasks if not (math.isnan(task.share) or task.nowhere)]
+    alike = len({task.share for task in told}) == 1
+    for task in told[:1] if alike else told:
+        on = "" if alike else f" on {task.place.task.rpartition('/')[2]}"
+        about = "" if each.space.size is not None else "about "  # a sample of it was looked through
+        share = f"{about}{task.share:.2%}" if task.share >= 0.0001 else "less than 0.01%"
+        yield f"  in the whole space {share} have it{on}"
 
 
 def _each_by_itself(each: SpaceAnswer, where: str) -> Iterator[str]:
@@ -109,6 +118,8 @@ def _each_by_itself(each: SpaceAnswer, where: str) -> Iterator[str]:
     if not (reading.steps and reading.numbered):
         names = ", ".join(claim.text() for claim, _ in sure)
         yield names if sure else "cannot be told yet: none of the intervals lies on that side of zero"
+    draws = [f"{task.rpartition('/')[2]} ({number:,})" for task, number in each.draws.items()]
+    yield f"  from uniform draws of {', '.join(draws)}"
     width = max(len(claim.text()) for claim, _ in each.singles)
     for claim, effect in each.singles:
         yield f"  {claim.text():<{width}}  {effect_text(effect)}  [measured]"
@@ -200,6 +211,7 @@ def _plain_space(each: SpaceAnswer) -> dict[str, Any]:
         "singles": [
             {"claim": claim.to_json(), "effect": _plain_effect(effect)} for claim, effect in each.singles
         ],
+        "draws": dict(each.draws),
         "tasks": [
             {
                 "task": task.place.task,
@@ -208,6 +220,7 @@ def _plain_space(each: SpaceAnswer) -> dict[str, Any]:
                 "coverage": task.coverage,
                 "hardly_tried": task.hardly_tried,
                 "share_of_space": None if math.isnan(task.share) else task.share,
+                "share_is_exact": each.space.size is not None,
                 "effect": _plain_effect(task.effect),
                 "best": list(task.best),
                 "worst": list(task.worst),

@@ -15,7 +15,7 @@ import numpy as np
 
 from vitruvius.errors import StoreError
 from vitruvius.knowledge.embedders import Embedder, Vectors
-from vitruvius.knowledge.records import without_password
+from vitruvius.knowledge.records import Revision, without_password
 
 Where = dict[str, Any]
 """A condition on metadata, in Chroma's language."""
@@ -46,7 +46,7 @@ class Card:
     embedder: str
     dimension: int
     ledger: str
-    revision: int = 0
+    revision: Revision
 
     def as_metadata(self) -> dict[str, str | int]:
         """In the form that Chroma keeps."""
@@ -54,7 +54,8 @@ class Card:
             "embedder": self.embedder,
             "dimension": self.dimension,
             "ledger": self.ledger,
-            "revision": self.revision,
+            "revision": self.revision.number,
+            "states": self.revision.count,
         }
 
 
@@ -84,7 +85,9 @@ class Index:
         try:
             self._collection = self._client.get_collection(self._name, embedding_function=None)
             facts = self._collection.metadata or {}
-            card = Card(facts["embedder"], facts["dimension"], facts["ledger"], facts["revision"])
+            # An older index has no count: it is brought up to the ledger as a whole.
+            revision = Revision(facts["revision"], facts.get("states", 0))
+            card = Card(facts["embedder"], facts["dimension"], facts["ledger"], revision)
             self._probe()
         except NotFoundError:
             return None

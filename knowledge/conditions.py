@@ -217,7 +217,7 @@ class Count(Predicate):
 
     def resolved(self, space: SearchSpace, costs_known: Collection[str] | None) -> Predicate:
         """See `Predicate.resolved`."""
-        names = tuple(space.operation(name) for name in self.operations)
+        names = tuple(operation_of(space, name) for name in self.operations)
         return Count(operations=names, comparison=self.comparison, value=self.value)
 
 
@@ -275,7 +275,7 @@ class Path(Predicate):
 
     def resolved(self, space: SearchSpace, costs_known: Collection[str] | None) -> Predicate:
         """See `Predicate.resolved`."""
-        return Path(operations=tuple(space.operation(name) for name in self.operations))
+        return Path(operations=tuple(operation_of(space, name) for name in self.operations))
 
 
 class Feeds(Predicate):
@@ -299,11 +299,12 @@ class Feeds(Predicate):
 
     def clause(self, negated: bool = False) -> str:
         """See `Predicate.clause`."""
-        return f"has {'no' if negated else 'a'} {self.first} that directly feeds a {self.second}"
+        first = f"no {self.first}" if negated else wording.one(self.first)
+        return f"has {first} that directly feeds {wording.one(self.second)}"
 
     def resolved(self, space: SearchSpace, costs_known: Collection[str] | None) -> Predicate:
         """See `Predicate.resolved`."""
-        return Feeds(first=space.operation(self.first), second=space.operation(self.second))
+        return Feeds(first=operation_of(space, self.first), second=operation_of(space, self.second))
 
 
 class Bound(Predicate):
@@ -344,6 +345,22 @@ class Bound(Predicate):
         if costs_known is not None and self.cost not in costs_known:
             raise unknown_name(f"cost on {space.name}", self.cost, costs_known)
         return Bound(cost=self.cost, comparison=self.comparison, value=self.value)
+
+
+def operation_of(space: SearchSpace, name: str) -> str:
+    """Our name of an operation given by its name or an alias.
+
+    Raises:
+        UnknownNameError: The space has no such operation.
+        InvalidPredicateError: It is a decision, which has a choice and is not counted.
+    """
+    decision = next((one for one in space.decisions if one.name == name), None)
+    if decision is not None and name not in space.operations:
+        raise InvalidPredicateError(
+            f"{name} is a decision of {space.name}, not an operation that is counted: write "
+            f"{name} = {decision.choices[-1]}, or {name} = {'|'.join(decision.choices[-2:])} for either."
+        )
+    return space.operation(name)
 
 
 def choice_index(space: SearchSpace, decision: str, name: str) -> int:

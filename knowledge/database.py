@@ -27,6 +27,9 @@ NETWORK_FILE_SYSTEMS = frozenset({
 })  # fmt: skip
 """File systems whose locks SQLite cannot rely on (https://www.sqlite.org/faq.html#q5)."""
 
+ADDRESSES = "a SQLAlchemy URL looks like sqlite:///path.db or postgresql+psycopg://user@host/name"
+"""How a ledger is named, for messages."""
+
 WAIT = 30.0
 """Seconds that a writer waits for another one."""
 
@@ -69,7 +72,8 @@ class Database:
             mounts: Text in the form of /proc/mounts; None reads that of this machine.
 
         Raises:
-            LedgerError: Not reachable, damaged, of another version, or SQLite on a network file system.
+            LedgerError: No address, not reachable, damaged, of another version, or SQLite on a network file
+                system.
         """
         url = _url(address)
         self.name = url.database or "memory" if _is_sqlite(url) else url.render_as_string(hide_password=True)
@@ -112,7 +116,7 @@ class Database:
         elif schema.about.name not in tables:
             raise LedgerError(f"{self.name} is a database but no ledger: choose another path or database.")
         with self.read() as connection:
-            facts = {name: value for name, value in connection.execute(select(schema.about)).tuples()}
+            facts = {name: value for name, value in connection.execute(select(schema.about))}
         if facts.get("version") != str(schema.VERSION):
             raise LedgerError(
                 f"The ledger {self.name} has version {facts.get('version')}, this program reads version "
@@ -204,7 +208,10 @@ def _in_memory(url: URL) -> bool:
 
 def _url(address: str | Path) -> URL:
     if isinstance(address, Path) or "://" not in address:
-        return URL.create("sqlite", database=str(Path(address).expanduser()))
+        path = Path(address).expanduser()
+        if isinstance(address, str) and not path.suffix and not path.is_file():  # no file is made of a typo
+            raise LedgerError(f"The ledger {address!r} is no address: {ADDRESSES}.")
+        return URL.create("sqlite", database=str(path))
     try:
         return make_url(address)
     except ArgumentError as error:

@@ -265,14 +265,18 @@ def _join(tasks: Sequence[TaskEvidence], draws: dict[str, int], thresholds: Thre
     if not told:
         return None
     fresh = [effect for _, effect in told]
-    columns = np.array([(e.estimate, e.low, e.high, np.log(e.evalue), e.naive or 0.0) for e in fresh])
-    estimate, low, high = joining.random_effects(
-        columns[:, 0], columns[:, 1], columns[:, 2], thresholds.level
-    )
-    log_evalue = joining.joined_log_evalue(columns[:, 3], [draw for draw, _ in told])
+    values, lows, highs, log_evalues = np.array(
+        [(e.estimate, e.low, e.high, np.log(e.evalue)) for e in fresh]
+    ).T
+    estimate, low, high = joining.random_effects(values, lows, highs, thresholds.level)
+    log_evalue = joining.joined_log_evalue(log_evalues, [draw for draw, _ in told])
+    weights = joining.task_weights(values, lows, highs, thresholds.level)
+    sampled = [(e.naive, weight) for e, weight in zip(fresh, weights, strict=True) if e.naive is not None]
+    weighed = sum(weight for _, weight in sampled)
+    naive = float(sum(value * weight for value, weight in sampled) / weighed) if weighed else None
     return Effect(
         estimate, low, high, sum(e.holding for e in fresh), sum(e.lacking for e in fresh),
-        float(np.exp(np.clip(log_evalue, -600.0, 600.0))), float(columns[:, 4].mean()),
+        float(np.exp(np.clip(log_evalue, -600.0, 600.0))), naive,
     )  # fmt: skip
 
 

@@ -34,14 +34,11 @@ def random_effects(
     Returns:
         Estimate, lower and upper end.
     """
-    halves = (highs - lows) / 2.0
-    told = halves <= max(UNTOLD, float(halves.min()))
-    estimates, lows, highs = estimates[told], lows[told], highs[told]
+    weights = task_weights(estimates, lows, highs, level)
+    told = weights > 0
+    estimates, lows, highs, weights = estimates[told], lows[told], highs[told], weights[told]
     if len(estimates) == 1:
         return float(estimates[0]), float(lows[0]), float(highs[0])
-    variances = np.maximum((highs - lows) / 2.0, 1e-6) ** 2 / _normal_quantile(level) ** 2
-    between = _between(estimates, variances)
-    weights = 1.0 / (variances + between)
     mean = float((weights @ estimates) / weights.sum())
     if len(estimates) == 2:
         return mean, float(lows.min()), float(highs.max())
@@ -49,6 +46,17 @@ def random_effects(
     excess = max(1.0, float(weights @ (estimates - mean) ** 2) / degrees)
     half = _t_quantile(level, degrees) * np.sqrt(excess / weights.sum())
     return mean, max(mean - half, -1.0), min(mean + half, 1.0)
+
+
+def task_weights(estimates: Floats, lows: Floats, highs: Floats, level: float) -> Floats:
+    """What each task weighs in `random_effects`, whose arguments these are; 0 for what stays out: (k,)."""
+    halves = (highs - lows) / 2.0
+    told = halves <= max(UNTOLD, float(halves.min()))
+    variances = np.maximum(halves[told], 1e-6) ** 2 / _normal_quantile(level) ** 2
+    between = _between(estimates[told], variances) if told.sum() > 1 else 0.0
+    weights = np.zeros(len(estimates))
+    weights[told] = 1.0 / (variances + between)
+    return weights
 
 
 def joined_log_evalue(log_evalues: Floats, draws: Sequence[int]) -> float:

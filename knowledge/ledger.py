@@ -24,11 +24,13 @@ from vitruvius.knowledge.records import (
     Event,
     Json,
     Learned,
+    Revision,
     SessionRecord,
     Step,
     dump,
 )
 from vitruvius.knowledge.schema import calls, events, sessions
+from vitruvius.knowledge.share import Share
 
 _ATTEMPTS = 5  # how often a transaction is tried where another writer was faster
 
@@ -127,14 +129,14 @@ class Ledger:
 
     # ---- measurements ----------------------------------------------------------------------
 
-    def record(self, measurement: Measurement, *, session: str, batch: int, share: str) -> Learned:
+    def record(self, measurement: Measurement, *, session: str, batch: int, share: Share) -> Learned:
         """Keep a measurement, if its identity is new, and link it to the session.
 
         Args:
             measurement: What was measured now or found by `lookup`.
             session: Id of the session that learned it.
             batch: Number of the batch that asked for it.
-            share: Why it was measured: "initial", "open", "pruned", "model", "source", "held" ...
+            share: Why it was measured.
 
         Returns:
             The link. Its measurement is the one in the ledger: of two with one identity the first is kept.
@@ -145,7 +147,7 @@ class Ledger:
         return self.record_all([measurement], session=session, batch=batch, share=share)[0]
 
     def record_all(
-        self, measurements: Sequence[Measurement], *, session: str, batch: int, share: str
+        self, measurements: Sequence[Measurement], *, session: str, batch: int, share: Share
     ) -> list[Learned]:
         """As `record`, for many in one transaction: all are kept or none."""
         for measurement in measurements:
@@ -167,16 +169,15 @@ class Ledger:
         evaluator: str,
         fidelity: str,
         seed: int,
-        device: str = "",
     ) -> Measurement | None:
         """What is known of an identity, whichever session paid for it.
 
         Returns:
-            A permanent result; else the last failure on this very device; else None: to be measured.
+            A permanent result; None where there is none, or failures only: to be measured.
         """
         identity = (key, task, fingerprint, evaluator, fidelity, int(seed))
         with self._database.read() as connection:
-            return measurement_rows.find(connection, identity, device)
+            return measurement_rows.find(connection, identity)
 
     def learned(self, session: str, task: str | None = None) -> list[Learned]:
         """What a session learned, in order; of one task if named."""
@@ -348,14 +349,15 @@ class Ledger:
         with self._database.read() as connection:
             return principle_rows.births_of(connection, session)
 
-    def changed(self, since: int) -> tuple[int, list[Principle]]:
+    def changed(self, since: Revision) -> tuple[Revision, list[Principle]]:
         """What a search index has to take over.
 
         Args:
-            since: The revision that it knows; 0 for none.
+            since: The revision that it knows; `Revision()` for none.
 
         Returns:
-            The revision now, and the principles that were added or changed after `since`.
+            The revision now, and the principles that were added or changed after `since`; all of them where
+            one was written that is numbered before it.
         """
         with self._database.read() as connection:
             return principle_rows.changed(connection, since)

@@ -13,8 +13,9 @@ from vitruvius.errors import UnknownNameError
 from vitruvius.generator.evaluation.task import Measurement
 from vitruvius.generator.space import Architecture, SearchSpace, get_space
 from vitruvius.knowledge.ledger import Ledger
-from vitruvius.knowledge.observations import UNIFORM_SHARES, Observations
+from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.records import Learned
+from vitruvius.knowledge.share import Share
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ class _Gathered:
         """Take a measurement of a session under a constraint in; whichever is first gives the score."""
         id = learned.measurement.id
         self.learned.setdefault(id, learned)
-        if learned.share in UNIFORM_SHARES:
+        if learned.share.uniform:
             self.drawn.setdefault(where, set()).add(id)
-        if learned.share == "held":
+        if learned.share is Share.HELD:
             self.held.add(id)
 
 

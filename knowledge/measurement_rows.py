@@ -8,12 +8,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, bindparam, case, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, bindparam, func, insert, select
 
 from vitruvius.errors import LedgerError
 from vitruvius.generator.evaluation.task import Measurement, Status
 from vitruvius.knowledge.records import Learned
 from vitruvius.knowledge.schema import learned, measurements, sessions
+from vitruvius.knowledge.share import Share
 
 Identity = tuple[str, str, str, str, str, int]
 """Key, task, fingerprint, evaluator, fidelity, seed: as `Measurement.identity`."""
@@ -34,12 +35,7 @@ def _equal(table: Table, *names: str) -> list[ColumnElement[bool]]:
 # Built once: building a statement takes longer than SQLite takes to answer it.
 _IDENTITY = ("key", "task", "fingerprint", "evaluator", "fidelity", "seed")
 _PERMANENT = measurements.c.place == ""
-_KNOWN = (
-    select(measurements.c.number, *_FIELDS)
-    .where(*_equal(measurements, *_IDENTITY), or_(_PERMANENT, *_equal(measurements, "device")))
-    .order_by(case((_PERMANENT, 0), else_=1), measurements.c.number.desc())
-    .limit(1)
-)
+_KNOWN = select(measurements.c.number, *_FIELDS).where(*_equal(measurements, *_IDENTITY), _PERMANENT)
 _INSERT = insert(measurements).returning(measurements.c.number)
 _AGAIN = _LEARNED.where(*_equal(learned, "session", "task", "batch", "key"))
 _COUNTED = (
@@ -48,9 +44,9 @@ _COUNTED = (
 _LAST = select(func.max(learned.c.position)).where(*_equal(learned, "session"))
 
 
-def _place(measurement: Measurement) -> str:
-    """Empty for what holds on every machine, else where and how it failed."""
-    return "" if measurement.status.permanent else f"{measurement.device} {measurement.status.value}"
+def _place(measurement: Measurement, session: str, batch: int) -> str:
+    """Empty for what holds for all sessions, of which there is one; else the attempt that failed."""
+    return "" if measurement.status.permanent else f"{session} {batch}"
 
 
 def _measurement(fields: Sequence[Any]) -> Measurement:
@@ -65,7 +61,7 @@ def _measurement(fields: Sequence[Any]) -> Measurement:
 
 def _learned(row: Sequence[Any]) -> Learned:
     order, session, batch, share, counted, paid = row[: len(_LINK)]
-    return Learned(order, _measurement(row[len(_LINK) :]), session, batch, share, counted, paid)
+    return Learned(order, _measurement(row[len(_LINK) :]), session, batch, Share(share), counted, paid)
 
 
 def _real(value: float | None) -> float | None:
@@ -91,53 +87,52 @@ def check(measurement: Measurement) -> None:
         )
 
 
-def _lookup(connection: Connection, identity: Identity, device: str) -> Row[Any] | None:
-    """The row (number, *fields) of an identity: a permanent one, else the last failure on the device."""
-    return connection.execute(
-        _KNOWN, {**dict(zip(_IDENTITY, identity, strict=True)), "device": device}
-    ).first()
+def _lookup(connection: Connection, identity: Identity) -> Row[Any] | None:
+    """The row (number, *fields) of what holds for all sessions, if there is one."""
+    return connection.execute(_KNOWN, dict(zip(_IDENTITY, identity, strict=True))).first()
 
 
-def find(connection: Connection, identity: Identity, device: str) -> Measurement | None:
+def find(connection: Connection, identity: Identity) -> Measurement | None:
     """What is known of an identity; see `Ledger.lookup`."""
-    row = _lookup(connection, identity, device)
+    row = _lookup(connection, identity)
     return None if row is None else _measurement(row[1:])
 
 
-def _insert(connection: Connection, measurement: Measurement) -> int:
+def _insert(connection: Connection, measurement: Measurement, session: str, batch: int) -> int:
     m = measurement
     row: dict[str, object] = {
         "space": m.space, "task": m.task, "key": m.key, "id": m.id, "status": m.status.value,
         "score": _real(m.score), "reason": m.reason, "seconds": float(m.seconds), "params": _real(m.params),
         "flops": _real(m.flops), "latency": json.dumps({name: float(ms) for name, ms in m.latency.items()}),
         "seed": int(m.seed), "fidelity": m.fidelity, "evaluator": m.evaluator, "fingerprint": m.fingerprint,
-        "device": m.device, "place": _place(m), "time": time.time(),
+        "device": m.device, "place": _place(m, session, batch), "time": time.time(),
     }  # fmt: skip
     return connection.execute(_INSERT, row).scalar_one()
 
 
-def _keep(connection: Connection, measurement: Measurement) -> tuple[int, Measurement, bool]:
-    """Number and content of the fact, inserted if its identity is new, and whether it was."""
-    known = _lookup(connection, measurement.identity, measurement.device)
+def _keep(
+    connection: Connection, measurement: Measurement, session: str, batch: int
+) -> tuple[int, Measurement, bool]:
+    """Number and content of the fact, inserted unless it is known, and whether it was."""
+    known = _lookup(connection, measurement.identity)
     if known is not None:
-        fact = _measurement(known[1:])
-        # A failure that is known does not stand in the way of a result, nor of another kind of failure.
-        if fact.status.permanent or fact.status is measurement.status:
-            return int(known[0]), fact, False
-    return _insert(connection, measurement), measurement, True
+        return int(known[0]), _measurement(known[1:]), False
+    return _insert(connection, measurement, session, batch), measurement, True
 
 
-def record(connection: Connection, measurement: Measurement, session: str, batch: int, share: str) -> Learned:
+def record(
+    connection: Connection, measurement: Measurement, session: str, batch: int, share: Share
+) -> Learned:
     """Keep a measurement and link it to a session; the same again returns the same."""
     link = {"session": session, "task": measurement.task, "batch": batch, "key": measurement.key}
     again = connection.execute(_AGAIN, link).first()
     if again is not None:
         return _learned(again)
-    number, fact, new = _keep(connection, measurement)
+    number, fact, new = _keep(connection, measurement, session, batch)
     known = {"session": session, "task": fact.task, "id": fact.id}
     counted = fact.ok and connection.execute(_COUNTED, known).first() is None
     position = count(connection, session)
-    row = {"position": position, "measurement": number, "share": share, "counted": counted, "paid": new}
+    row = {"position": position, "measurement": number, "share": share.value, "counted": counted, "paid": new}
     connection.execute(insert(learned), {**link, **row, "id": fact.id, "time": time.time()})
     return Learned(position, fact, session, batch, share, counted, paid=new)
 

@@ -11,8 +11,17 @@ from numpy.typing import NDArray
 from vitruvius.generator.space import Choices, SearchSpace
 from vitruvius.knowledge.principle import Label
 
-UNIFORM_SHARES = frozenset({"initial", "open", "source", "held"})
-"""Shares drawn uniformly from the whole space: what effects are estimated on."""
+
+def midranks(reference: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mid-rank quantile of each value in a reference: (n,) in [0, 1], 0 where nothing is in it.
+
+    Args:
+        reference: (r,) what is ranked against; often the values themselves.
+        values: (n,) what is ranked.
+    """
+    ordered = np.sort(reference)
+    below, upto = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+    return (below + upto) / (2.0 * max(len(ordered), 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +55,7 @@ class Observations:
     @property
     def quantiles(self) -> NDArray[np.float64]:
         """Mid-rank quantile of each score in the frozen reference: (n,) in [0, 1]."""
-        below = np.searchsorted(self.reference, self.scores, side="left")
-        upto = np.searchsorted(self.reference, self.scores, side="right")
-        return (below + upto) / (2.0 * max(len(self.reference), 1))
+        return midranks(self.reference, self.scores)
 
     def take(self, rows: NDArray[np.bool_]) -> Observations:
         """The observations where `rows` (n,) is true; the reference stays."""

@@ -9,7 +9,8 @@ r"""Predicates as one line of text, the way people write them.
     not (depth < 2 or skip > 3)
 
 `not` binds tighter than `and`, `and` tighter than `or`. Counts compare with `== != < <= > >=`, a
-choice is given with a single `=`. Units: K, M, G for params and flops, us, ms, s for latency.
+choice is given with a single `=`. Names in a list may be apart by commas, and what others write for signs
+(&&, ||, one character for >=) is understood. Units: K, M, G for params and flops, us, ms, s for latency.
 Names that are no plain words stand in double quotes.
 """
 
@@ -49,9 +50,11 @@ _TOKENS = re.compile(
     r"|(?P<number>\d+(?:\.\d+)?(?P<unit>[A-Za-z]*)(?![\w.-]))"
     r"|(?P<name>\d[\w.]*(?:-[\w.]+)*)"
     r"|(?P<word>[A-Za-z_][\w.]*(?:-[\w.]+)*)|(?P<quoted>\"[^\"]*\")"
-    r"|(?P<sign><=|>=|==|!=|<|>|=)|(?P<mark>[()|])|(?P<end>$))",
+    r"|(?P<sign><=|>=|==|!=|<|>|=)|(?P<mark>[()|,])|(?P<end>$))",
     re.ASCII,
 )
+_SYNONYMS = {"\u2265": ">=", "\u2264": "<=", "\u2260": "!=", "&&": " and ", "||": " or "}
+"""How others write signs of the language."""
 _MILLIONS = {"K": Decimal("0.001"), "M": Decimal(1), "G": Decimal(1000)}
 _MILLISECONDS = {"us": Decimal("0.001"), "ms": Decimal(1), "s": Decimal(1000)}
 
@@ -89,6 +92,8 @@ class _Parser:
     """Recursive descent over the tokens of one text."""
 
     def __init__(self, text: str) -> None:
+        for sign, ours in _SYNONYMS.items():
+            text = text.replace(sign, ours)
         self.text = text
         if len(text) > MAX_TEXT or text.count("(") > 100 or len(re.findall(r"\bnot\b", text, re.I)) > 20:
             raise InvalidPredicateError(
@@ -247,7 +252,7 @@ class _Parser:
 
     def _names(self) -> tuple[str, ...]:
         names = [self._name("a name", numbers=True)]
-        while self._is("|"):
+        while self._is("|", ","):
             self.place += 1
             names.append(self._name("a name", numbers=True))
         return tuple(names)

@@ -74,7 +74,7 @@ class Proposal:
 
     def __post_init__(self) -> None:
         """One printable line, whoever wrote it: no escape sequence reaches a terminal."""
-        object.__setattr__(self, "sentence", printable(self.sentence))
+        object.__setattr__(self, "sentence", printable(self.sentence or ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from vitruvius.knowledge import measurement_rows
 from vitruvius.knowledge.principle import Evidence, Principle, PrincipleStatus
 from vitruvius.knowledge.records import (
     Json,
+    Revision,
     Step,
     evidence_from_json,
     principle_from_json,
@@ -71,7 +72,7 @@ def update(connection: Connection, changed: Sequence[Principle], session: str) -
     """Append status and evidence of principles, of those where it is not what the session said last."""
     newest = select(func.max(states.c.number)).where(states.c.session == session).group_by(states.c.principle)
     query = select(states.c.principle, states.c.status, states.c.evidence).where(states.c.number.in_(newest))
-    last = {id: (status, evidence) for id, status, evidence in connection.execute(query).tuples()}
+    last = {id: (status, evidence) for id, status, evidence in connection.execute(query)}
     rows: list[dict[str, object]] = []
     for principle in changed:
         if principle.id not in last:
@@ -100,7 +101,7 @@ def born(connection: Connection, principle: str, session: str) -> int:
 def births_of(connection: Connection, session: str) -> dict[str, int]:
     """How much a session had learned when it added each of its principles, by id."""
     query = select(births.c.principle, births.c.born).where(births.c.session == session)
-    return {principle: born for principle, born in connection.execute(query).tuples()}
+    return {principle: born for principle, born in connection.execute(query)}
 
 
 def require(connection: Connection, principle: str) -> None:
@@ -151,7 +152,7 @@ def find(
         query = query.where(states.c.status == PrincipleStatus(status).value)
     if template is not None:
         query = query.where(principles.c.template == template)
-    return [_join(*row) for row in connection.execute(query).tuples()]
+    return [_join(*row) for row in connection.execute(query)]
 
 
 def _scope(space: str | None, task: str | None) -> list[ColumnElement[bool]]:
@@ -198,10 +199,18 @@ def steps(connection: Connection) -> list[Step]:
     return found
 
 
-def changed(connection: Connection, since: int) -> tuple[int, list[Principle]]:
+def changed(connection: Connection, since: Revision) -> tuple[Revision, list[Principle]]:
     """The revision now, and what was added or changed after the revision `since`."""
-    revision = connection.scalar(select(func.max(states.c.number))) or 0
+    later = states.c.number > since.number
+    # Each on its own is answered without looking at every row, and one statement sees one moment.
+    asked = (
+        select(func.max(states.c.number)), select(func.count()).select_from(states),
+        select(func.count()).where(later),
+    )  # fmt: skip
+    newest, count, new = connection.execute(select(*(one.scalar_subquery() for one in asked))).one()
+    revision = Revision(newest or 0, count)
     if revision == since:
         return revision, []
-    ids = select(states.c.principle).where(states.c.number > since)
-    return revision, find(connection, ids=ids)
+    if count - new != since.count:  # something numbered before `since` was committed after it: not known what
+        return revision, find(connection)
+    return revision, find(connection, ids=select(states.c.principle).where(later))

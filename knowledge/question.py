@@ -45,6 +45,14 @@ from vitruvius.knowledge.vocabulary import (
 _GENERAL = frozenset({"operation", "op", "layer", "which", "choice"})
 _BEST = frozenset({"best", "top"})
 _WHOLE = frozenset({"architecture", "network", "model", "cell"})
+_ENDS = r"(?= (?:have|has|had|use|need|contain|cost|one|found|known|so|on|in|for|under)\b|$)"
+_ONE = re.compile(
+    rf"\bwinner\b|\bthe (?:best|top) (?:have|has|had|one)\b"
+    rf"|\b(?:do|does|did|of|in|have|has|had) the (?:best|top){_ENDS}"
+    rf"|\bhow (?!many|much)\w+ (?:is|are|was) the (?:best|top){_ENDS}"
+    rf"|^(?:what|which|who|show|tell|describe)(?: (?:is|are|was|me|us|about))* the (?:best|top){_ENDS}"
+)
+"""The best, or the winner, where that is one architecture and no praise: "how large is the best?"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +178,11 @@ class _Reader(Operations):
             claim, where = where, None
         else:
             claim, rival = self._side_by_side(parts)
+        if _ONE.search(" ".join(self.words)):
+            self.unsure.append("the winner" if "winner" in self.words else "the best")
         if self.foreign or self.unsure:
             claim = rival = where = None
-            self.steps = ()
+            self.steps, self.notes = (), []
         named = self.named or (set(self.tasks.values()) if self.left_out else set[str]())
         return Reading(
             claim, where, direction, frozenset(named - self.left_out), tuple(dict.fromkeys(self.foreign)),

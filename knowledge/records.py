@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from vitruvius.knowledge.principle import (
     Proposal,
     TaskEvidence,
 )
+from vitruvius.knowledge.share import Share
 
 Json = dict[str, Any]
 """A JSON object."""
@@ -65,7 +66,7 @@ class Learned:
         measurement: What was measured.
         session: Id of the session.
         batch: Number of the batch that asked for it.
-        share: Why it was measured: "initial", "open", "pruned", "model", "source", "held" ...
+        share: Why it was measured.
         counted: Whether this session first learned a score for this (task, id) here.
         paid: Whether it was measured now, not read from the cache.
     """
@@ -74,7 +75,7 @@ class Learned:
     measurement: Measurement
     session: str
     batch: int
-    share: str
+    share: Share
     counted: bool
     paid: bool
 
@@ -115,6 +116,20 @@ class CallRecord:
     session: str
     call: Json
     time: float
+
+
+class Revision(NamedTuple):
+    """How far the history of the principles was read.
+
+    Both are needed: a database may number a row before another and show it later.
+
+    Attributes:
+        number: Highest number of a row.
+        count: How many rows there were.
+    """
+
+    number: int = 0
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from vitruvius.errors import SettingsError, UserError
+from vitruvius.errors import LedgerError, SettingsError, UserError
 from vitruvius.knowledge.database import is_there
 from vitruvius.knowledge.ledger import Ledger
 
@@ -72,15 +72,32 @@ def _setting(run: Path, name: str) -> str | None:
 
 
 def newest_run(folder: Path = Path("runs")) -> Path:
-    """The run folder that was written last.
+    """The run folder that was written last, of those in which a session has begun.
 
     Raises:
         UserError: There is none.
     """
-    runs = [path.parent for name in (LEDGER_FILE, SETTINGS_FILE) for path in folder.glob(f"*/{name}")]
-    if not runs:
+    runs = {path.parent for name in (LEDGER_FILE, SETTINGS_FILE) for path in folder.glob(f"*/{name}")}
+    newest = next(filter(has_begun, sorted(runs, key=_written, reverse=True)), None)
+    if newest is None:
         raise UserError(
             f"There is no run folder in {folder.resolve()}: name one with --run, or start one with "
             f"`vitruvius run`."
         )
-    return max(runs, key=lambda run: max(path.stat().st_mtime for path in run.iterdir() if path.is_file()))
+    return newest
+
+
+def _written(run: Path) -> float:
+    """When a file of the folder was written last."""
+    return max(path.stat().st_mtime for path in run.iterdir() if path.is_file())
+
+
+def has_begun(run: Path) -> bool:
+    """Whether a session was recorded: a run that was refused leaves none in its ledger."""
+    if not (run / LEDGER_FILE).is_file():
+        return shared_ledger(run) is not None
+    try:
+        with Ledger(run / LEDGER_FILE) as ledger:
+            return bool(ledger.sessions())
+    except LedgerError:  # whoever opens it is told why
+        return True

@@ -56,6 +56,11 @@ class RunLock:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout:
+            if self._is_mine():
+                raise RunBusyError(
+                    f"{self.folder} is open in this process already: close that one first, with its "
+                    "close() or by `with`."
+                ) from None
             raise RunBusyError(
                 f"{self.folder} is in use by {self.holder()}: wait for it, stop it, or choose another folder."
             ) from None
@@ -75,6 +80,14 @@ class RunLock:
         except OSError as error:
             self.release()
             raise RunBusyError(f"{self.folder} cannot be written ({error.strerror}).") from error
+
+    def _is_mine(self) -> bool:
+        """Whether this very process holds it, by another object."""
+        try:
+            facts = json.loads(self._holder.read_text())
+            return (facts["host"], facts["pid"]) == (socket.gethostname(), os.getpid())
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def holder(self) -> str:
         """Who took the lock last, for messages: "process 4711 on alpha (since ...)"."""

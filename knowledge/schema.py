@@ -62,7 +62,7 @@ measurements = Table(
     Column("evaluator", Text, nullable=False),
     Column("fingerprint", Text, nullable=False),
     Column("device", Text, nullable=False),
-    # Empty for what holds on every machine; "device STATUS" for failures that another machine may not have.
+    # Empty for what holds for all sessions; the attempt, "session batch", for failures.
     Column("place", Text, nullable=False),
     Column("time", Double, nullable=False),
     UniqueConstraint("key", "task", "fingerprint", "evaluator", "fidelity", "seed", "place"),

@@ -29,6 +29,7 @@ from vitruvius.knowledge.filters import Filters, operations_of, scope
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.predicate import predicate_from_json
 from vitruvius.knowledge.principle import Principle, PrincipleStatus
+from vitruvius.knowledge.records import Revision
 from vitruvius.knowledge.run_folder import INDEX_FOLDER, index_url
 from vitruvius.knowledge.runlock import RunLock
 from vitruvius.knowledge.vocabulary import called
@@ -94,7 +95,7 @@ class Store:
         self._lock: RunLock | None = None
         self._url, self._folder = url, None if url else folder
         self._index: Index | None = None
-        self._revision = 0
+        self._revision = Revision()
         if self._folder is not None:
             self._hold(self._folder, rebuild)
         try:
@@ -182,7 +183,7 @@ class Store:
         return Card(self.embedder.name, self.embedder.dimension, self.ledger.id, self._revision)
 
     def _create(self) -> None:
-        self._revision = 0
+        self._revision = Revision()
         self._used.create(self._card())
 
     @property

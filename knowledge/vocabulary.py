@@ -144,7 +144,7 @@ SILENT = _set(
     "score accuracy performance result effect impact influence about tell number count by from as on at and "
     "or a an any some more most much many so far know known neural one data dataset set "
     "task benchmark overall everywhere matter average both either directly present being adding add "
-    "good as every between together idea lead give rate validation test training"
+    "good as every between together idea lead give rate validation test training winner"
 )
 """Words that say nothing about an architecture."""
 

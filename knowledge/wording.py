@@ -49,6 +49,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in text)
 
 
+def one(name: str) -> str:
+    """`a conv3x3`, `an avgpool3x3`."""
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
 def listed(names: Sequence[str], word: str) -> str:
     """`a`, `a and b`, `a, b and c`."""
     *first, last = names

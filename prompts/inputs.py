@@ -46,7 +46,8 @@ def _cell(*operations: str) -> str:
 
 
 def _shown(name: str, score: float, text: str) -> dict[str, Any]:
-    return {"name": name, "task": "nasbench201/cifar10", "quantile": score, "text": text}
+    costs = {"params": 0.74}
+    return {"name": name, "task": "nasbench201/cifar10", "quantile": score, "text": text, "costs": costs}
 
 
 INPUTS: dict[str, Input] = {
@@ -65,12 +66,41 @@ INPUTS: dict[str, Input] = {
         "the best architecture as the space draws it: text",
         "input --conv3x3-> 1\n    1 --conv3x3-> 2\ninput --skip----> output\n    2 --conv1x1-> output",
     ),
+    "best": Input(
+        "task of which code and drawing are the best architecture: text, empty where nothing is measured",
+        "nasbench201/cifar10",
+        "",
+    ),
+    "constraint": Input(
+        "what an architecture must satisfy to be measured: text, empty without a constraint",
+        "params < 1M",
+        "",
+    ),
+    "objectives": Input("list of costs that should be small beside a good score: text", ["flops"], []),
+    "costs": Input(
+        "list of costs that were measured: name, low, middle, high (a tenth, half and nine tenths of the "
+        "architectures stay below)",
+        [{"name": "params", "low": 0.21, "middle": 0.4, "high": 0.83}],
+        [],
+    ),
+    "experiments": Input(
+        "list of architectures that were asked for in earlier reflections: text, reason, quantile (none "
+        "if it is not measured yet)",
+        [
+            {
+                "text": _cell("conv3x3", "skip", "none", "skip", "none", "conv3x3"),
+                "reason": "is it the missing edge or the skip?",
+                "quantile": 0.62,
+            }
+        ],
+        [],
+    ),
     "measured": Input(
         "list of tasks: task, count (architectures to learn from), target (whether it is the one searched)",
         [{"task": "nasbench201/cifar10", "count": 50, "target": False}],
     ),
     "top": Input(
-        "list of the best: name, task, quantile (1 is best), text",
+        "list of the best: name, task, quantile (1 is best of its task), text, costs (name -> value)",
         [
             _shown("A1", 0.99, _cell("conv3x3", "none", "conv3x3", "skip", "none", "conv1x1")),
             _shown("A2", 0.97, _cell("conv3x3", "conv1x1", "skip", "skip", "conv3x3", "conv3x3")),
@@ -97,7 +127,7 @@ INPUTS: dict[str, Input] = {
     "effects": Input(
         "list of single choices, clearest first: task (or '6 of 8 tasks': on how many it points this way), "
         "decision, choice, count, effect (mean quantile of architectures that have it minus that of the "
-        "others, uniform draws only, averaged over tasks)",
+        "others, uniform draws only, averaged over tasks), margin (half of its 95 % interval)",
         [
             {
                 "task": "nasbench201/cifar10",
@@ -105,6 +135,7 @@ INPUTS: dict[str, Input] = {
                 "choice": "none",
                 "count": 11,
                 "effect": -0.41,
+                "margin": 0.12,
             }
         ],
         [],
@@ -117,7 +148,7 @@ INPUTS: dict[str, Input] = {
     ),
     "known": Input(
         "list of principles that are known: id, sentence, predicate (text), direction (better or worse), "
-        "status, effect (number or none)",
+        "status, effect on what may be seen (number or none)",
         [
             {
                 "id": "p0123456789",

@@ -195,6 +195,10 @@ def check(template: Template) -> list[Problem]:
     for name in unknown:
         reason = str(unknown_name("input", name, INPUTS))
         problems.append(Problem(str(template.path), _inputs_line(template), reason))
+    ours = BUILT_IN / f"{template.name}.md"
+    if ours.is_file() and (meant := load(ours).reply) != template.reply:
+        reason = f"reply is {template.reply!r}, but whoever asks for {template.name!r} needs {meant!r}"
+        problems.append(Problem(str(template.path), 1, reason))
     for bare in () if problems else (False, True):
         problems += [p for p in _render_problems(template, bare) if p not in problems]
     return problems

@@ -13,6 +13,7 @@ from vitruvius.generator.space import get_space
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.population import Population
 from vitruvius.knowledge.principle import Origin, Principle, Proposal, principle_id
+from vitruvius.knowledge.share import Share
 
 TARGET, SOURCE = "nasbench201/cifar10", "nasbench201/cifar100"
 SPACE = get_space("nasbench201")
@@ -34,7 +35,7 @@ def measure(
     truth: Truth,
     n: int,
     *,
-    share: str = "initial",
+    share: Share = Share.INITIAL,
     session: str = "s",
     seed: int = 0,
 ) -> None:
@@ -60,7 +61,7 @@ def filled(path: Path) -> Ledger:
     ledger = Ledger(path)
     start(ledger)
     measure(ledger, TARGET, skips_help, 150)
-    measure(ledger, SOURCE, skips_hurt, 150, share="source", seed=1)
+    measure(ledger, SOURCE, skips_hurt, 150, share=Share.SOURCE, seed=1)
     return ledger
 
 

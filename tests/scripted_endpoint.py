@@ -18,19 +18,24 @@ def completion(
     finish: str = "stop",
     refusal: str | None = None,
     tools: list[tuple[str, str]] | None = None,
-    tokens: tuple[int, int] = (11, 7),
+    tokens: tuple[int, int] | None = (11, 7),
+    thought: str | None = None,
 ) -> bytes:
     """A chat completion; tools are names with the text of their arguments, JSON or not."""
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": refusal}
+    if thought is not None:
+        message["reasoning_content"] = thought
     if tools:
         message["tool_calls"] = [
             {"id": f"call_{i}", "type": "function", "function": {"name": name, "arguments": arguments}}
             for i, (name, arguments) in enumerate(tools)
         ]
     choice = {"index": 0, "message": message, "finish_reason": finish}
-    usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)}
-    body = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
-    return json.dumps({**body, "choices": [choice], "usage": usage}).encode()
+    body: dict[str, Any] = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
+    if tokens is not None:
+        total = sum(tokens)
+        body["usage"] = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": total}
+    return json.dumps({**body, "choices": [choice]}).encode()
 
 
 Behaviour = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
@@ -111,6 +116,18 @@ def asks(*tools: tuple[str, str], text: str | None = None, **more: Any) -> Behav
 
 def fails(status: int, **headers: str) -> Behaviour:
     return lambda handler, body: send(handler, b'{"error": {"message": "no"}}', status, **headers)
+
+
+def refuses(status: int, message: str, kind: str = "invalid_request_error") -> Behaviour:
+    """An error as OpenAI words it."""
+    body = json.dumps({"error": {"message": message, "type": kind, "code": None}}).encode()
+    return lambda handler, _: send(handler, body, status)
+
+
+def cut_off(handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+    """A model that reasons out of sight until its tokens are used up."""
+    most = body.get("max_completion_tokens") or body["max_tokens"]
+    send(handler, completion("", finish="length", tokens=(3000, most)))
 
 
 def drips(handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:

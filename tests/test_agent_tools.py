@@ -16,6 +16,7 @@ from vitruvius.agents.admission import Admission
 from vitruvius.agents.reasoner import Brief
 from vitruvius.agents.tools import MOST_ANSWER, TOOLS, Toolbox, langchain_tools
 from vitruvius.agents.workbench import MOST_EXPERIMENTS, Workbench
+from vitruvius.knowledge.population import Population
 from vitruvius.knowledge.principle import Origin, Principle
 from vitruvius.testing.reasoners import example_brief
 
@@ -24,6 +25,10 @@ def toolbox(brief: Brief | None = None) -> Toolbox:
     brief = brief or example_brief()
     admission = Admission(brief)
     return Toolbox(Workbench(brief, admission.sample), admission)
+
+
+def principle(predicate: str) -> dict[str, Any]:
+    return {"sentence": "It is good.", "predicate": predicate, "direction": "better"}
 
 
 def told(box: Toolbox, name: str, **arguments: Any) -> dict[str, Any]:
@@ -76,6 +81,7 @@ def test_experiments_tell_two_predicates_apart() -> None:
     box = toolbox(replace(brief, observations=[target]))
     asked = {"first": "skip >= 2", "second": "depth >= 2", "reason": "which one it is"}
     keys = told(box, "propose_experiment", **asked, n=4)["proposed"]
+    keys = [one["key"] for one in keys]
     left, right = parse_predicate("skip >= 2"), parse_predicate("depth >= 2")
     sides = [left.holds_one(brief.space.parse(key)) for key in keys]
     assert len(set(keys)) == 4 and sides.count(True) == 2
@@ -92,6 +98,35 @@ def test_known_principles_come_with_their_fate() -> None:
     assert [one["predicate"] for one in found["principles"]] == ["skip >= 2"]
     assert told(toolbox(brief), "search_principles", operation="conv1x1")["found"] == 1
     assert told(toolbox(brief), "search_principles")["found"] == 2
+
+
+def test_shares_and_experiments_are_of_what_may_be_measured() -> None:
+    brief = example_brief()
+    rows = brief.space.sample(3000, np.random.default_rng(3))
+    allowed = Population(brief.space, rows[Population(brief.space, rows).count(["skip"]) >= 2])
+    box = toolbox(replace(brief, where="skip >= 2", allowed=allowed))
+    assert told(box, "test_predicate", predicate="skip >= 2")["share of what may be measured"] == 1.0
+    found = told(
+        box, "propose_experiment", first="depth >= 2", second="conv3x3 >= 1", reason="which is it", n=4
+    )
+    assert all(one["architecture"].count("=skip") >= 2 for one in found["proposed"])
+    (refused,) = told(box, "submit_principles", principles=[principle("skip >= 2")])["refused"]
+    assert "tells nothing" in refused["why"]
+
+
+@pytest.mark.parametrize("empty", ["", "  ", None])
+def test_an_empty_text_leaves_out(empty: str | None) -> None:
+    found = told(toolbox(), "show_architectures", which="top", where=empty, task=empty, n=2)
+    assert len(found["top"]) == 2
+
+
+def test_a_list_as_text_and_a_second_correction_are_taken() -> None:
+    box = toolbox()
+    wrong = [principle("conv9x9 >= 2")]
+    for _ in range(2):
+        assert told(box, "submit_principles", principles=wrong)["taken"] == 0 and not box.done
+    assert told(box, "submit_principles", principles=json.dumps([principle("skip >= 2")]))["taken"] == 1
+    assert box.done
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,13 @@ from vitruvius.cli.commands import app
 from vitruvius.config import dump_settings, load_settings
 from vitruvius.errors import InvalidPredicateError, SettingsError, UnknownNameError, UserError
 from vitruvius.generator.evaluation.manual import Manual
-from vitruvius.generator.evaluation.task import Task
+from vitruvius.generator.evaluation.pool import Pool
+from vitruvius.generator.evaluation.table import Table, TableBench
+from vitruvius.generator.evaluation.task import Evaluator, Task
+from vitruvius.generator.evaluation.with_latency import WithLatency
 from vitruvius.generator.space import get_space
 from vitruvius.knowledge.predicate import Predicate
+from vitruvius.knowledge.share import Share
 from vitruvius.summary import summarise
 
 SMALL: dict[str, Any] = {
@@ -72,10 +76,39 @@ def test_a_table_that_lacks_most_is_searched_all_the_same(cora: Task) -> None:
         assert [len(curve) for curve in curves.values()] == [30, 30]
     feasible = read_aims(proteins, Options()).feasible
     assert feasible is not None and feasible.everywhere.sum() == 2021
-    assert feasible.describe().startswith("what the table has: 2,021 of 26,206 architectures")
+    assert feasible.describe() == "2,021 of 26,206 architectures (7.71%)"
+    assert read_aims(proteins, Options()).describe() == [f"table      {feasible.describe()}"]
+    (line,) = read_aims(proteins, Options(where="params < 1M")).describe()
+    assert line.startswith("constraint params < 1M among what the table has: ")
     with pytest.raises(SettingsError, match="satisfies gat >= 1 among what the table has"):
         read_aims(proteins, Options(where="gat >= 1"))
     assert read_aims(cora, Options()).feasible is None
+
+
+@pytest.mark.parametrize("foretold", [False, True])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_what_is_around_a_table_hides_nothing_of_it(
+    foretold: bool, pooled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Task("nasbench-graph/proteins")
+    alone = read_aims(plain, Options(where="params < 1M")).feasible
+    assert alone is not None and 0 < alone.everywhere.sum() < 2021
+    evaluator: Evaluator = Pool(Table(), gpus=0) if pooled else Table()
+    if foretold:
+        keys = plain.space.keys(plain.space.enumerate()[alone.everywhere][:5])
+        timed = "".join(f'"{key}",{number}\n' for number, key in enumerate(keys, start=1))
+        (tmp_path / "mine.csv").write_text(f"key,ms\n{timed}")
+        evaluator = WithLatency(evaluator, {"mine": tmp_path / "mine.csv"})
+    task = Task(plain.name, evaluator)
+
+    def one_by_one(*_: object) -> None:
+        raise AssertionError("of a table, members are asked for all at once: else it takes minutes")
+
+    monkeypatch.setattr(TableBench, "representative", one_by_one)
+    found = read_aims(task, Options(where="params < 1M")).feasible
+    assert found is not None and found.describe() == alone.describe()
+    assert np.array_equal(found.everywhere, alone.everywhere)
+    assert read_aims(task, Options()).feasible is not None
 
 
 def test_a_source_that_lacks_most_is_measured_where_it_can_be(cora: Task) -> None:
@@ -99,7 +132,7 @@ def test_everything_that_is_measured_is_feasible(cora: Task) -> None:
         assert costs_of(cora, keys, "params").max() < 0.8
         predicate = Predicate.parse("gat >= 1")
         assert all(predicate.holds_one(cora.space.parse(key)) for key in keys)
-        experiments = [x.measurement.key for x in learned if x.share == "experiment"]
+        experiments = [x.measurement.key for x in learned if x.share is Share.EXPERIMENT]
         assert asking.keys[0] not in keys and experiments == asking.keys[1:]
         assert all(
             "whole space" not in e.data["reasons"].values()

@@ -9,16 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from measured_ledger import SOURCE, SPACE, TARGET, claim, filled, measure
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from vitruvius.cli.principles import app
 from vitruvius.errors import UnknownNameError, UserError
-from vitruvius.knowledge.answer import SpaceAnswer, TaskAnswer, verdict
+from vitruvius.generator.space import Choices, get_space
+from vitruvius.knowledge.answer import SpaceAnswer, TaskAnswer, answer, verdict, with_costs
 from vitruvius.knowledge.embedders import HashingEmbedder
 from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.measured import Measured
+from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.population import Population
 from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.principle import Effect
+from vitruvius.knowledge.share import Share
 from vitruvius.knowledge.store import Store
 
 
@@ -95,7 +100,8 @@ def test_counter_examples_have_it_and_score_on_the_other_side(store: Store) -> N
         ("do four skips help on cifar10", "hardly tried on cifar10", True),
         ("does having at most three skips help on cifar10", "hardly tried without it on cifar10", True),
         ("do skips help on cifar10", "tried on cifar10", False),
-        ("do six skips and conv3x3 help on cifar10", "never tried on cifar10: 0 of", True),
+        ("do six skips help on cifar10", "never tried on cifar10: 0 of", True),
+        ("do six skips and conv3x3 help on cifar10", "no architecture of nasbench201 has it on", True),
         ("does depth >= 0 help on cifar10", "all that was measured on cifar10 has it", True),
         ("do skips help above 5M parameters on cifar10", "nothing measured on cifar10 under", True),
     ],
@@ -104,12 +110,45 @@ def test_coverage(store: Store, question: str, words: str, hardly: bool) -> None
     answer = of(told(store, question), TARGET)
     assert answer.coverage.startswith(words)
     assert answer.hardly_tried is hardly
-    assert f"{answer.tried} of {answer.compared}" in answer.coverage or not answer.compared
+    assert (f"{answer.tried} of {answer.compared}" in answer.coverage) is (answer.compared > 0)
 
 
 def test_the_share_of_the_space_is_that_of_the_space(store: Store) -> None:
     answer = of(told(store, "does skip help?"), TARGET)
-    assert answer.share == pytest.approx(1 - 0.8**6, abs=0.04)
+    assert answer.share == pytest.approx(1 - 0.8**6)  # exactly: the space can be listed
+    assert "  in the whole space 73.79% have it" in str(store.ask("does skip help?")).splitlines()
+
+
+def test_a_share_of_what_cannot_be_listed_is_about_so_much() -> None:
+    space = get_space("darts")
+    rows = space.sample(20, np.random.default_rng(0))
+    nothing = np.zeros(20, dtype=np.bool_)
+    scores = np.arange(20, dtype=np.float64)
+    observed = Observations(
+        space, "darts/a", ("darts", "a"), rows, scores, ~nothing, nothing, np.arange(20), scores
+    )
+    place = Measured(observed, dict(zip(space.ids(rows), scores.tolist(), strict=True)), target=True)
+    assert "  in the whole space about 68.98%" in str(answer("skip >= 2", [place]))
+
+
+def test_where_costs_decide_the_share_is_that_of_all_whose_costs_are_told(store: Store) -> None:
+    question = "skip >= 2 and params < 0.1M"
+    (each,) = store.ask(question).spaces
+    assert all(np.isnan(task.share) for task in each.tasks)
+
+    def costs(rows: Choices) -> dict[str, NDArray[np.float64]]:
+        return {"params": 0.1 * Population(SPACE, rows).count(["conv3x3", "conv1x1"]).astype(np.float64)}
+
+    found = with_costs(store.ask(question), {TARGET: costs}.get)
+    target, source = of(found.spaces[0], TARGET), of(found.spaces[0], SOURCE)
+    everything = Population(SPACE, SPACE.enumerate(), costs)
+    assert target.share == Predicate.parse(question).holds(everything).mean()
+    assert np.isnan(source.share)
+    assert f"  in the whole space {target.share:.2%} have it" in str(found)
+    none = with_costs(store.ask("conv3x3 >= 2 and params < 0.1M"), {TARGET: costs}.get)
+    assert of(none.spaces[0], TARGET).coverage == (
+        "no architecture of nasbench201 has it on cifar10: 0 of 135 measured"
+    )
 
 
 def test_a_search_that_went_elsewhere_does_not_move_the_effect(ledger: Ledger, store: Store) -> None:
@@ -119,7 +158,7 @@ def test_a_search_that_went_elsewhere_does_not_move_the_effect(ledger: Ledger, s
         TARGET,
         lambda population: 200.0 - 50.0 * population.count(["skip"]),
         60,
-        share="local",
+        share=Share.LOCAL,
         seed=3,
     )
     after = of(told(store, "does skip help?"), TARGET).effect
@@ -135,6 +174,10 @@ def test_which_operations_help_is_answered_for_each(store: Store) -> None:
     claims = [next(iter(predicate.operations_named())) for predicate, _ in found.singles]
     assert claims[0] == "skip"
     assert set(claims) == set(SPACE.operations)
+    assert found.draws == {TARGET: 135}
+    whole = store.ask("which operations help?")
+    assert "  from uniform draws of cifar10 (135), cifar100 (138)" in str(whole).splitlines()
+    assert whole.as_json()["spaces"][0]["draws"] == {TARGET: 135, SOURCE: 138}
     assert told(store, "which operations help on cifar100?").singles[-1][0].text() == "skip >= 1"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vitruvius.agents.baselines import Curve
 from vitruvius.generator.evaluation.task import Task
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -112,3 +113,35 @@ def test_delay(methods: ModuleType) -> None:
     fast, slow = np.array([[3.0, 1.0, 1.0, 0.0]]), np.array([[4.0, 3.0, 2.0, 1.0]])
     assert delay(fast, slow, 4) == -2 and delay(slow, fast, 2) == 2
     assert delay(slow, fast, 4) is None
+    assert delay(fast, np.array([[np.inf, 3.0, 2.0, 1.0]]), 1) is None
+
+
+def test_before_its_first_score_a_run_is_credited_with_none(
+    methods: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, pairs = importlib.import_module("transfer"), importlib.import_module("_transfer_pairs")
+    pair = pairs.PROTOCOLS["nasbench-graph"].pairs[0]
+    runs: dict[tuple[str, int], list[float | None]] = {
+        ("session", 0): [None, 0.2, 0.3], ("session", 1): [0.1, 0.2], ("random", 0): [0.1, 0.2, 0.2],
+        ("random", 1): [None, None, None],
+    }  # fmt: skip
+
+    def run_method(name: str, _: Task, __: object, ___: int, ____: int, seed: int, *_____: object) -> object:
+        return methods.Run(Curve(maximize=True, scores=runs[name, seed]))
+
+    monkeypatch.setattr(module, "run_method", run_method)
+    done = {key: module.execute(module.Job(pair, key[0], 50, 3, key[1], {})) for key in runs}
+    assert [x is None for x in done["session", 0]["regret"]] == [True, False, False]
+    assert done["random", 1]["regret"] == [None] * 3
+    assert "nothing found" in done["random", 1]["said"]
+    curves = {
+        (pair, name): module.as_curves([done[name, seed]["regret"] for seed in (0, 1)], 3)
+        for name in ("session", "random")
+    }
+    found = module.summarise([pair], ["session", "random"], curves, 3)
+    regret = found["regret"][pair.name]
+    assert regret["session"]["1"] is None and regret["session"]["2"] is not None
+    assert regret["random"] == {"1": None, "2": None}
+    assert found["curves"]["session"][0] is None and found["curves"]["session"][2] > 0
+    assert found["session against"]["random"]["tasks"] == {pair.name: {}}
+    assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -106,6 +106,17 @@ def test_holm_and_pairs() -> None:
     assert mean == low == high == pytest.approx(-0.5) and p < 0.001
     unit = float(theirs[:, 49].mean() * 2)
     assert found["theirs"]["average"]["50"][0] == pytest.approx(-0.5 / unit, abs=1e-4)
+    theirs[0, :20] = np.inf
+    assert list(against(regrets, "ours", [10, 50])["theirs"]["tasks"]["one"]) == ["50"]
+
+
+def test_curves_of_runs() -> None:
+    paired = benchmark_module("_paired")
+    found = paired.as_curves([[None, 3.0, 2.0], [4.0], []], 4)
+    assert found.tolist() == [[np.inf, 3, 2, 2], [4, 4, 4, 4], [np.inf] * 4]
+    assert paired.interval_of_all(found[:, 1]) is None
+    assert paired.interval_of_all([1.0, None]) is None
+    assert paired.interval_of_all(found[:2, 1]) == paired.interval([3.0, 4.0])
 
 
 def test_the_same_in_disguise() -> None:

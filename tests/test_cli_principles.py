@@ -28,6 +28,7 @@ from vitruvius.knowledge.principle import (
     principle_id,
 )
 from vitruvius.knowledge.records import principle_from_json
+from vitruvius.knowledge.share import Share
 from vitruvius.knowledge.store import Store
 
 TASK = "nasbench201/cifar10"
@@ -206,7 +207,7 @@ def test_show_draws_what_speaks_for_and_against(run: Path) -> None:
     with Ledger(run / "ledger.db") as ledger:
         for number, (each, score) in enumerate(((good, 90.0), (bad, 95.0))):
             learned = Measurement("nasbench201", TASK, each.key, each.id, Status.OK, score)
-            ledger.record(learned, session="s", batch=number, share="initial")
+            ledger.record(learned, session="s", batch=number, share=Share.INITIAL)
         told = TaskEvidence(TASK, SEEN, FRESH, (good.id, "not measured"), (bad.id,))
         ledger.update_principle(dataclasses.replace(HELPS, evidence=Evidence((told,), FRESH)), session="s")
     text = output("show", HELPS.id)

@@ -127,6 +127,16 @@ def test_check(mine: Path) -> None:
     assert json.loads(result.output)[0]["line"] == 8
 
 
+def test_what_a_run_would_refuse_or_never_use_is_told(tmp_path: Path) -> None:
+    text = library.find("principles").text
+    (tmp_path / "principles.md").write_text(text.replace("reply: principles", "reply: text"))
+    (told,) = json.loads(run("check", "principles", "--folder", str(tmp_path), "--json").output)
+    assert told["reason"] == "reply is 'text', but whoever asks for 'principles' needs 'principles'"
+    (tmp_path / "principle.md").write_text(text)
+    result = run("check", "principle", "--folder", str(tmp_path))
+    assert result.exit_code == 0 and "Did you mean 'principles'?" in result.stderr
+
+
 def test_a_file_that_cannot_be_read_hides_no_other(mine: Path) -> None:
     mine.mkdir()
     (mine / "restrict.md").write_bytes(b"\xff\xfe\x00 no text")
@@ -162,9 +172,13 @@ def test_show_by_path_and_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_diff_of_yours_and_ours(mine: Path, tmp_path: Path) -> None:
-    assert run("diff", "repair").output.strip() == "repair: yours is ours."
+    assert (
+        "repair: you have none of your own; `vitruvius prompts edit repair`" in run("diff", "repair").output
+    )
     mine.mkdir()
     ours = library.find("repair").text
+    (mine / "repair.md").write_text(ours)
+    assert run("diff", "repair").output.strip() == "repair: yours is the same as ours."
     (mine / "repair.md").write_text(ours.replace("cannot be used", "do not work"))
     lines = run("diff", "repair").output.splitlines()
     assert "-These parts of your reply cannot be used:" in lines

@@ -16,12 +16,14 @@ from vitruvius.agents.posterior import predict
 from vitruvius.cli.generator import app
 from vitruvius.errors import InvalidPredicateError, UnknownNameError, UserError
 from vitruvius.generator import library
+from vitruvius.generator.evaluation.columns import read_columns
 from vitruvius.generator.evaluation.task import Measurement, Status
 from vitruvius.generator.library import CodeModel
 from vitruvius.generator.space import get_space
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.run_folder import LEDGER_FILE
+from vitruvius.knowledge.share import Share
 
 SPACE = get_space("nasbench201")
 
@@ -53,7 +55,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             error = 10.0 - int((row == 3).sum())
             key, identity = architecture.key, architecture.id
             found = Measurement("nasbench201", "nasbench201/mine", key, identity, Status.OK, error)
-            ledger.record(found, session="s", batch=0, share="initial")
+            ledger.record(found, session="s", batch=0, share=Share.INITIAL)
     return folder
 
 
@@ -88,6 +90,15 @@ def test_score(run: Path, tmp_path: Path) -> None:
     assert np.corrcoef(order, np.arange(len(order)))[0, 1] > 0.95  # best first
 
 
+def test_another_model_is_announced_and_other_draws_are_named(tmp_path: Path) -> None:
+    out = tmp_path / "drawn.parquet"
+    said = call("nasbench201", "-n", "5", "--engine", "uniform", "--seed", "7", "--out", str(out)).stderr
+    assert "No model of nasbench201 has seed 7 yet: one is trained first" in said
+    assert "--draw-seed 7" in said
+    assert len(read_columns(out, ["codes", "architecture", "id"])["id"]) > 0
+    assert "is trained first" not in call("nasbench201", "-n", "5", "--engine", "uniform").stderr
+
+
 def test_both_as_a_table(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "both.csv"
     wish = ("--score", "top 20%", "--run", str(run), "--where", "skip >= 2")
@@ -110,7 +121,7 @@ def test_both_as_a_table(run: Path, tmp_path: Path) -> None:
         (("--where", "conv3x3 >"), InvalidPredicateError, "cannot be read"),
         (("--where", "conv7x7 >= 1"), UnknownNameError, "conv7x7"),
         (("--where", "params < 1M"), UserError, "name a run with --run whose table or networks tell it"),
-        (("--out", "some.txt"), UserError, ".csv or .jsonl"),
+        (("--out", "some.txt"), UserError, ".csv or .jsonl or .parquet"),
     ],
 )
 def test_wrong_wishes(arguments: tuple[str, ...], error: type[Exception], said: str) -> None:

@@ -47,9 +47,12 @@ def test_the_side_that_is_named_does_not_matter(places: list[Measured]) -> None:
 
 
 def test_little_overlap_is_no_contradiction(places: list[Measured]) -> None:
-    pair = [claim("skip >= 1"), claim("conv3x3 >= 2", -1)]
-    assert opposed(pair, places) == []
-    assert opposed(pair, places, overlap=0.01) == [] or opposed(pair, places, 0.01)[0].overlap < 0.5
+    some, many = claim("skip >= 1"), claim("skip >= 3", -1)
+    assert opposed([some, many], places) == []
+    (pair,) = opposed([some, many], places, overlap=0.1)
+    assert (pair.first, pair.second) == (some, many)
+    assert 0.1 < pair.overlap < 0.5
+    assert opposed([some, claim("conv3x3 >= 2", -1)], places, overlap=0.01) == []
 
 
 def test_what_was_taken_back_contradicts_nothing(places: list[Measured]) -> None:

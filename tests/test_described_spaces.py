@@ -316,12 +316,14 @@ def test_a_table_of_ones_own_space(tmp_path: Path) -> None:
     flowers = task.sibling("flowers")
     (one,) = flowers.bench.measure([flowers.space.parse("mb5x5,skip,skip,24,true")])
     assert one.score == 71 and one.params == 1.25
+    table.write_text(table.read_text().replace("\n24,", "\n24.0,").replace("\n32,", "\n32.00,"))
+    assert vt.Table(table).open(task.space, "error").fingerprint == task.bench.fingerprint  # 24.0 is 24
     table.write_text(table.read_text().replace("mb5x5,skip,skip", "mb9x9,skip,skip"))
     with pytest.raises(TableError, match=r"is not one of test-chain: .*Unknown choice of block1 'mb9x9'"):
         vt.Task(f"{tmp_path}/space.toml/error", vt.Table(table))
     space = described(tmp_path, CHAIN)
     assert isinstance(space, DescribedSpace)
-    assert space.texts_of("width", np.array([16.0, 24.0, 24.5])) == ["16", "24", "24.5"]
+    assert space.texts_of("width", [16.0, 24.0, 24.5]) == ["16", "24", "24.5"]
     described(tmp_path, HUGE)
     with pytest.raises(UserError, match=r"test-huge.* names no task"):
         vt.Task("test-huge/mine", vt.Table(table))

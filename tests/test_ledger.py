@@ -28,7 +28,8 @@ from vitruvius.knowledge.principle import (
     TaskEvidence,
     principle_id,
 )
-from vitruvius.knowledge.records import principle_from_json, principle_to_json
+from vitruvius.knowledge.records import Revision, principle_from_json, principle_to_json
+from vitruvius.knowledge.share import Share
 
 TASK = "nasbench201/cifar10"
 
@@ -66,10 +67,10 @@ def ledger(tmp_path: Path):
         yield ledger
 
 
-def lookup(ledger: Ledger, m: Measurement, device: str = "") -> Measurement | None:
+def lookup(ledger: Ledger, m: Measurement) -> Measurement | None:
     key, task, fingerprint, evaluator, fidelity, seed = m.identity
     return ledger.lookup(
-        key=key, task=task, fingerprint=fingerprint, evaluator=evaluator, fidelity=fidelity, seed=seed, device=device
+        key=key, task=task, fingerprint=fingerprint, evaluator=evaluator, fidelity=fidelity, seed=seed
     )  # fmt: skip
 
 
@@ -104,32 +105,32 @@ class TestSessions:
 
 class TestRecording:
     def test_counted_and_paid(self, ledger: Ledger) -> None:
-        first = ledger.record(measurement(0), session="s", batch=0, share="initial")
+        first = ledger.record(measurement(0), session="s", batch=0, share=Share.INITIAL)
         assert (first.order, first.counted, first.paid) == (0, True, True)
-        assert ledger.record(measurement(0), session="s", batch=0, share="initial") == first
-        again = ledger.record(measurement(0), session="s", batch=1, share="model")
+        assert ledger.record(measurement(0), session="s", batch=0, share=Share.INITIAL) == first
+        again = ledger.record(measurement(0), session="s", batch=1, share=Share.MODEL)
         assert (again.order, again.counted, again.paid) == (1, False, False)
-        twin = ledger.record(measurement(1, id="id0"), session="s", batch=1, share="model")
+        twin = ledger.record(measurement(1, id="id0"), session="s", batch=1, share=Share.MODEL)
         assert (twin.counted, twin.paid) == (False, True)
-        other = ledger.record(measurement(0), session="other", batch=0, share="open")
+        other = ledger.record(measurement(0), session="other", batch=0, share=Share.OPEN)
         assert (other.order, other.counted, other.paid) == (0, True, False)
         assert [x.order for x in ledger.learned("s")] == [0, 1, 2]
 
     def test_a_failure_does_not_count_and_a_later_score_does(self, ledger: Ledger) -> None:
-        failed = ledger.record(failure(Status.OUT_OF_MEMORY), session="s", batch=0, share="model")
+        failed = ledger.record(failure(Status.OUT_OF_MEMORY), session="s", batch=0, share=Share.MODEL)
         assert (failed.counted, failed.paid) == (False, True)
-        done = ledger.record(measurement(0), session="s", batch=1, share="model")
+        done = ledger.record(measurement(0), session="s", batch=1, share=Share.MODEL)
         assert (done.counted, done.paid, done.measurement.ok) == (True, True, True)
 
     def test_the_first_of_two_results_stays(self, ledger: Ledger) -> None:
-        ledger.record(measurement(0), session="s", batch=0, share="initial")
-        second = ledger.record(measurement(0, score=1.0), session="other", batch=0, share="initial")
+        ledger.record(measurement(0), session="s", batch=0, share=Share.INITIAL)
+        second = ledger.record(measurement(0, score=1.0), session="other", batch=0, share=Share.INITIAL)
         assert second.measurement == measurement(0)
 
     def test_reads_what_was_written(self, ledger: Ledger) -> None:
         shared = [measurement(0), measurement(1, seed=2), failure(Status.INVALID, number=2)]
         ledger.record_all(
-            [*shared, measurement(3, task="nasbench201/other")], session="s", batch=4, share="held"
+            [*shared, measurement(3, task="nasbench201/other")], session="s", batch=4, share=Share.HELD
         )
         learned = ledger.learned("s", TASK)
         assert [x.measurement for x in learned] == shared
@@ -139,7 +140,7 @@ class TestRecording:
     def test_numpy_numbers_are_numbers(self, ledger: Ledger) -> None:
         batch: Any = np.int64(0)
         m = measurement(0, score=np.float32(0.5), params=np.float64(2.5), seed=np.int64(3))
-        ledger.record(m, session="s", batch=batch, share="initial")
+        ledger.record(m, session="s", batch=batch, share=Share.INITIAL)
         found = lookup(ledger, measurement(0, seed=3))
         assert found is not None and (found.score, found.params) == (0.5, 2.5)
         assert type(found.score) is float
@@ -147,40 +148,41 @@ class TestRecording:
     @pytest.mark.parametrize("score", [None, math.nan, math.inf])
     def test_a_score_must_be_finite(self, ledger: Ledger, score: float | None) -> None:
         with pytest.raises(LedgerError, match="finite score"):
-            ledger.record_all([measurement(1), measurement(0, score=score)], session="s", batch=0, share="x")
+            ledger.record_all(
+                [measurement(1), measurement(0, score=score)], session="s", batch=0, share=Share.MODEL
+            )
         assert ledger.learned("s") == []
 
     def test_unknown_session(self, ledger: Ledger) -> None:
         with pytest.raises(LedgerError, match="no session 'nobody'"):
-            ledger.record(measurement(), session="nobody", batch=0, share="x")
+            ledger.record(measurement(), session="nobody", batch=0, share=Share.MODEL)
         assert lookup(ledger, measurement()) is None
 
 
 class TestLookup:
-    @pytest.mark.parametrize("status", [Status.OK, Status.INVALID, Status.DIVERGED])
-    def test_what_holds_everywhere_is_found_everywhere(self, ledger: Ledger, status: Status) -> None:
+    @pytest.mark.parametrize("status", [Status.OK, Status.INVALID])
+    def test_what_holds_for_all_is_found(self, ledger: Ledger, status: Status) -> None:
         m = measurement() if status is Status.OK else failure(status)
-        ledger.record(m, session="s", batch=0, share="x")
-        assert lookup(ledger, m, "another device") == m
+        ledger.record(m, session="s", batch=0, share=Share.MODEL)
+        assert lookup(ledger, m) == m
 
-    @pytest.mark.parametrize("status", [Status.OUT_OF_MEMORY, Status.TIMED_OUT, Status.FAILED])
-    def test_what_may_be_otherwise_elsewhere_is_tried_there(self, ledger: Ledger, status: Status) -> None:
-        m = failure(status, device="small gpu")
-        ledger.record(m, session="s", batch=0, share="x")
-        assert lookup(ledger, m, "small gpu") == m
-        assert lookup(ledger, m, "large gpu") is None
-        ledger.record(measurement(), session="s", batch=1, share="x")
-        assert lookup(ledger, m, "small gpu") == measurement()
-
-    def test_the_last_failure_on_a_device(self, ledger: Ledger) -> None:
-        for batch, status in enumerate([Status.TIMED_OUT, Status.FAILED]):
-            ledger.record(failure(status), session="s", batch=batch, share="x")
-        assert lookup(ledger, failure(Status.FAILED), "cpu") == failure(Status.FAILED)
+    @pytest.mark.parametrize(
+        "status", [Status.DIVERGED, Status.OUT_OF_MEMORY, Status.TIMED_OUT, Status.FAILED]
+    )
+    def test_failures_are_tried_again_until_there_is_a_result(self, ledger: Ledger, status: Status) -> None:
+        for batch, session in enumerate(("s", "other", "s")):
+            again = ledger.record(failure(status), session=session, batch=batch, share=Share.MODEL)
+            assert again.paid and not again.counted and lookup(ledger, again.measurement) is None
+        ledger.record(failure(Status.FAILED), session="other", batch=7, share=Share.MODEL)
+        ledger.record(failure(status), session="s", batch=8, share=Share.MODEL)
+        ledger.record(measurement(), session="s", batch=9, share=Share.MODEL)
+        assert lookup(ledger, failure(status)) == measurement()
+        assert [x.measurement.status for x in ledger.learned("s")] == [status] * 3 + [Status.OK]
 
     @pytest.mark.parametrize("field", ["key", "task", "fingerprint", "evaluator", "fidelity", "seed"])
     def test_each_part_of_the_identity_counts(self, ledger: Ledger, field: str) -> None:
         changed: dict[str, Any] = {field: 9 if field == "seed" else "else"}
-        ledger.record(measurement(), session="s", batch=0, share="x")
+        ledger.record(measurement(), session="s", batch=0, share=Share.MODEL)
         assert lookup(ledger, measurement(**changed)) is None
         assert lookup(ledger, measurement()) == measurement()
 
@@ -241,9 +243,9 @@ class TestPrinciples:
         ]
 
     def test_born_is_the_order_of_the_next_measurement(self, ledger: Ledger) -> None:
-        ledger.record(measurement(0), session="s", batch=0, share="x")
+        ledger.record(measurement(0), session="s", batch=0, share=Share.MODEL)
         ledger.add_principle(principle(), session="s")
-        after = ledger.record(measurement(1), session="s", batch=1, share="x")
+        after = ledger.record(measurement(1), session="s", batch=1, share=Share.MODEL)
         ledger.add_principle(principle(), session="s")
         assert ledger.born(principle().id, "s") == after.order == 1
         assert ledger.born(principle().id, "other") == 0
@@ -297,10 +299,10 @@ class TestPrinciples:
             ledger.update_principle(principle(1), session="s")
 
     def test_changed(self, ledger: Ledger) -> None:
-        assert ledger.changed(0) == (0, [])
+        assert ledger.changed(Revision()) == (Revision(), [])
         for number in range(3):
             ledger.add_principle(principle(number), session="s")
-        revision, changed = ledger.changed(0)
+        revision, changed = ledger.changed(Revision())
         assert len(changed) == 3
         ledger.update_principle(principle(1, status=PrincipleStatus.REFUTED), session="s")
         assert [p.id for p in ledger.changed(revision)[1]] == [principle(1).id]

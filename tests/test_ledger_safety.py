@@ -31,6 +31,7 @@ from vitruvius.knowledge.principle import (
     Proposal,
     principle_id,
 )
+from vitruvius.knowledge.share import Share
 
 TASK = "nasbench201/cifar10"
 
@@ -88,7 +89,7 @@ class TestOpening:
             Ledger(tmp_path / "x.db")
 
     def test_a_file_that_was_cut_off_is_refused(self, ledger: Ledger, tmp_path: Path) -> None:
-        ledger.record_all([measurement(n) for n in range(500)], session="s", batch=0, share="x")
+        ledger.record_all([measurement(n) for n in range(500)], session="s", batch=0, share=Share.MODEL)
         ledger.close()
         file = tmp_path / "run" / "ledger.db"
         os.truncate(file, file.stat().st_size // 2)
@@ -100,7 +101,7 @@ class TestOpening:
         self, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_elsewhere: bool
     ) -> None:
         folder = tmp_path / "run"
-        ledger.record(measurement(), session="s", batch=0, share="x")
+        ledger.record(measurement(), session="s", batch=0, share=Share.MODEL)
         if not open_elsewhere:
             ledger.close()
         before = {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith("-shm")}
@@ -108,7 +109,7 @@ class TestOpening:
         with Ledger(folder / "ledger.db") as reader:
             assert [x.measurement for x in reader.learned("s")] == [measurement()]
             with pytest.raises(LedgerError, match="cannot be opened for writing"):
-                reader.record(measurement(1), session="s", batch=0, share="x")
+                reader.record(measurement(1), session="s", batch=0, share=Share.MODEL)
         after = {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith("-shm")}
         assert after == before
 
@@ -160,7 +161,7 @@ class TestSafety:
 
     @pytest.mark.parametrize("table", sorted(schema.metadata.tables))
     def test_facts_cannot_be_changed_or_deleted(self, ledger: Ledger, tmp_path: Path, table: str) -> None:
-        ledger.record(measurement(), session="s", batch=0, share="x")
+        ledger.record(measurement(), session="s", batch=0, share=Share.MODEL)
         ledger.log("s", "x", {})
         ledger.add_call("s", {})
         ledger.add_principle(principle(), session="s")
@@ -172,17 +173,17 @@ class TestSafety:
         connection.close()
 
     def test_a_full_disk_is_a_sentence_and_loses_nothing(self, ledger: Ledger, tmp_path: Path) -> None:
-        ledger.record(measurement(0), session="s", batch=0, share="x")
+        ledger.record(measurement(0), session="s", batch=0, share=Share.MODEL)
         with ledger._database.read() as connection:
             pages = connection.exec_driver_sql("pragma page_count").scalar()
             connection.exec_driver_sql(f"pragma max_page_count = {pages}")
         many = [measurement(n) for n in range(1, 3000)]
         with pytest.raises(LedgerError, match="No space is left"):
-            ledger.record_all(many, session="s", batch=1, share="x")
+            ledger.record_all(many, session="s", batch=1, share=Share.MODEL)
         with ledger._database.read() as connection:
             connection.exec_driver_sql("pragma max_page_count = 1000000")
         assert [x.measurement for x in ledger.learned("s")] == [measurement(0)]
-        assert len(ledger.record_all(many, session="s", batch=1, share="x")) == len(many)
+        assert len(ledger.record_all(many, session="s", batch=1, share=Share.MODEL)) == len(many)
         with ledger._database.read() as connection:
             assert connection.exec_driver_sql("pragma integrity_check").scalar() == "ok"
 
@@ -191,6 +192,7 @@ class TestSafety:
 import resource, signal, sys
 from vitruvius.errors import LedgerError
 from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.share import Share
 ledger = Ledger(sys.argv[1])
 ledger.start_session("s", task="t", seed=0, settings={}, labels=[])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -216,12 +218,13 @@ except LedgerError as error:
 import sys
 from vitruvius.generator.evaluation.task import Measurement, Status
 from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.share import Share
 ledger = Ledger(sys.argv[1])
 ledger.start_session("s", task="a/b", seed=0, settings={}, labels=[])
 start = len(ledger.learned("s"))
 for n in range(start, 100_000):
     m = Measurement("a", "a/b", f"k{n}", f"i{n}", Status.OK, float(n))
-    print(ledger.record(m, session="s", batch=n, share="x").order, flush=True)
+    print(ledger.record(m, session="s", batch=n, share=Share.MODEL).order, flush=True)
 """
         path, reported = tmp_path / "ledger.db", -1
         for lines in (3, 40, 11):
@@ -272,12 +275,13 @@ for n in range(start, 100_000):
 import sys
 from vitruvius.generator.evaluation.task import Measurement, Status
 from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.share import Share
 session = sys.argv[2]
 ledger = Ledger(sys.argv[1])
 ledger.start_session(session, task="a/b", seed=0, settings={}, labels=[])
 for n in range(60):
     m = Measurement("a", "a/b", f"k{n}", f"i{n}", Status.OK, float(n))
-    ledger.record(m, session=session, batch=n, share="x")
+    ledger.record(m, session=session, batch=n, share=Share.MODEL)
     ledger.log(session, "batch", {"n": n}, number=n)
 """
         path = tmp_path / "ledger.db"
@@ -294,7 +298,7 @@ for n in range(60):
 
 def test_ten_thousand(ledger: Ledger) -> None:
     many = [measurement(n, id=f"id{n % 9000}") for n in range(10_000)]
-    ledger.record_all(many, session="s", batch=0, share="x")
+    ledger.record_all(many, session="s", batch=0, share=Share.MODEL)
     learned = ledger.learned("s")
     assert len(learned) == 10_000 and sum(x.counted for x in learned) == 9_000
     assert within(seconds_of(lambda: ledger.learned("s")), 0.3)

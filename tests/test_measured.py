@@ -11,6 +11,7 @@ from measured_ledger import SOURCE, TARGET, filled, measure, skips_help, skips_h
 
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.measured import measured
+from vitruvius.knowledge.share import Share
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def test_tasks_are_apart_and_the_target_comes_first(ledger: Ledger) -> None:
 def test_a_class_counts_once_over_sessions_and_as_uniform_if_ever_drawn_so(ledger: Ledger) -> None:
     before = len(measured(ledger)[0][0].observations)
     start(ledger, "t")
-    measure(ledger, TARGET, skips_help, 150, session="t", share="open")  # the same architectures again
-    measure(ledger, TARGET, skips_help, 10, session="t", share="model", seed=7)
+    measure(ledger, TARGET, skips_help, 150, session="t", share=Share.OPEN)  # the same architectures again
+    measure(ledger, TARGET, skips_help, 10, session="t", share=Share.MODEL, seed=7)
     observed = measured(ledger)[0][0].observations
     assert before < len(observed) <= before + 10
     assert 0 < (~observed.uniform).sum() <= 10
@@ -65,7 +66,7 @@ def test_scores_that_cannot_be_compared_are_not_mixed(ledger: Ledger) -> None:
     start(ledger, "t")
     measure(ledger, TARGET, skips_help, 5, session="t", seed=9)
     learned = ledger.learned("t")[0].measurement
-    ledger.record(dataclasses.replace(learned, evaluator="another"), session="t", batch=1, share="open")
+    ledger.record(dataclasses.replace(learned, evaluator="another"), session="t", batch=1, share=Share.OPEN)
     places, notes = measured(ledger)
     assert all(len(place.observations) < 200 for place in places)
     assert len(notes) == 1
@@ -75,7 +76,7 @@ def test_scores_that_cannot_be_compared_are_not_mixed(ledger: Ledger) -> None:
 def test_a_space_that_is_not_known_here_is_said(ledger: Ledger) -> None:
     learned = ledger.learned("s")[0].measurement
     foreign = dataclasses.replace(learned, space="someones-own", task="someones-own/data")
-    ledger.record(foreign, session="s", batch=9, share="open")
+    ledger.record(foreign, session="s", batch=9, share=Share.OPEN)
     places, notes = measured(ledger)
     assert {place.task for place in places} == {TARGET, SOURCE}
     assert "someones-own" in notes[0]

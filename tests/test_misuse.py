@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from described_spaces import CHAIN, described
 
 import vitruvius as vt
 from vitruvius.errors import CheckpointError, RunBusyError, SettingsError, UserError
 from vitruvius.generator.evaluation.function import Function
-from vitruvius.generator.evaluation.theirs import source_hash
+from vitruvius.generator.evaluation.source_hash import source_hash
 from vitruvius.generator.library import load_or_train
 from vitruvius.generator.space import Decision, SearchSpace, get_space, register_space
 from vitruvius.knowledge.ledger import Ledger
@@ -150,6 +153,71 @@ def test_functions_are_told_apart_by_what_is_bound_to_them(tmp_path: Path) -> No
     hashes = [source_hash(kind) for kind in kinds]
     assert len(set(hashes)) == len(hashes) and "no-source" not in hashes
     assert source_hash(made(1)) == hashes[0]
+
+
+class Settings:
+    """Something that a function may hold."""
+
+    def __init__(self, width: Any) -> None:
+        self.width = width
+
+    def measure(self, architecture: vt.Architecture) -> float:
+        return float(self.width)
+
+
+def _alike_in_text() -> list[Any]:
+    """Functions that hold different things, which look alike in one way or another."""
+
+    def made(*held: Any) -> Callable[[vt.Architecture], float]:
+        return lambda architecture: float(len(held))
+
+    long = np.arange(5000.0)
+    other = long.copy()
+    other[2500] = 0.0
+    bound: Any = functools.partial
+    return [
+        bound(score, 1, 23), bound(score, 12, 3), bound(score, "1", 23), made(1, 23), made(12, 3), made("1", 23),
+        made(long), made(other), made(torch.zeros(3)), made(torch.zeros(3, 1)), made([1], 2), made([1, 2]),
+        Settings(1).measure, Settings(5).measure, made(Settings(1)), made(Settings(5)), made({"a": 1}),
+        made({"a": 2}), made(lambda: 1), made(lambda: 2), made(Settings(lambda: 1)), made(Settings(lambda: 2)),
+        made({3, 4}), made({3, 5}), made(Path("a")), made(Path("b")),
+    ]  # fmt: skip
+
+
+def test_functions_that_hold_what_looks_alike_are_told_apart() -> None:
+    hashes = [source_hash(one) for one in _alike_in_text()]
+    assert len(set(hashes)) == len(hashes) and "no-source" not in hashes
+    assert hashes == [source_hash(one) for one in _alike_in_text()]
+
+
+EPOCHS = 3
+
+
+def test_a_constant_beside_the_function_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(architecture: vt.Architecture) -> float:
+        return sum(float(each) for each in range(EPOCHS))
+
+    before = source_hash(measure)
+    monkeypatch.setitem(globals(), "EPOCHS", 30)
+    after = source_hash(measure)
+    monkeypatch.setitem(globals(), "EPOCHS", 3)
+    assert source_hash(measure) == before != after
+
+
+def test_a_function_may_hold_itself_but_nothing_that_cannot_be_told() -> None:
+    def again(architecture: vt.Architecture) -> float:
+        return again(architecture)
+
+    assert source_hash(again) == source_hash(again) != "no-source"
+    logger = logging.getLogger("mine")
+    assert source_hash(lambda architecture: logger.info("x")) != "no-source"
+    lock = threading.Lock()
+    with pytest.raises(UserError, match="give the function a `version`"):
+        Function(lambda architecture: float(lock.locked()))
+    assert Function(lambda architecture: float(lock.locked()), version="1").version == "1"
+
+
+def test_a_builtin_function_needs_a_version() -> None:
     with pytest.raises(UserError, match="give it a `version`"):
         Function(len)
     assert Function(len, version="1").version == "1"

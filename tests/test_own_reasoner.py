@@ -145,7 +145,7 @@ def test_a_session_from_the_command_line(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     quick = ["--proposer", "uniform", "--set", "sources=none", "--set", "reflect_every=6"]
     begun = command("run", "--run", "r", "--reasoner", "mine.py:Mine", "--evaluations", "7", *quick)
-    assert "Mine (an object of your own)" in begun and "Mine proposed 1 principle" in begun
+    assert "Mine (an object of your own)" in begun and "1 principle from Mine: 1 " in begun
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert "8 of 8 counted" in command("run", "--run", "../r", "--evaluations", "8")

@@ -23,6 +23,7 @@ from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.measured import measured
 from vitruvius.knowledge.packs import Pack, export_pack, read_pack
 from vitruvius.knowledge.principle import Effect, Origin, Principle, PrincipleStatus, principle_id
+from vitruvius.knowledge.share import Share
 from vitruvius.knowledge.transfer import FAILED, FEW, HELD, OTHER, SAME, fate, transfer
 
 ELSEWHERE = "nasbench201/ImageNet16-120"
@@ -201,7 +202,7 @@ def test_they_are_tested_on_the_target_and_not_on_what_they_came_from(here: Ledg
     measure(here, ELSEWHERE, skips_help, 80, seed=3)  # measured before: the pack knew nothing of it
     import_pack(here, "s", pack)
     measure(here, ELSEWHERE, skips_help, 80, seed=4)
-    measure(here, SOURCE, skips_help, 100, share="held", seed=5)
+    measure(here, SOURCE, skips_help, 100, share=Share.HELD, seed=5)
     skips = next(
         each for each in scored(here).values() if each.proposal.predicate.get("operations") == ["skip"]
     )

@@ -55,6 +55,7 @@ def test_hypervolume_of_nothing_and_of_what_is_worse_than_the_reference() -> Non
     assert hypervolume(np.array([-1.0, 2.0]), np.array([[0.0], [3.0]]), 0.0, np.ones(1)) == 0.0
 
 
+@settings(deadline=None)  # the first loads a part of SciPy
 @given(st.integers(0, 1000), st.integers(1, 30), st.integers(1, 3))
 def test_best_within_a_budget(seed: int, n: int, d: int) -> None:
     scores, costs = points(seed, n, d, 6)

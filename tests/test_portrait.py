@@ -77,3 +77,4 @@ def test_report_draws_the_codes(
         session.tell(session.ask(1)[0], 0.5)
     page = write_report(tmp_path / "run").read_text(encoding="utf-8")
     assert "How often each code is used" in page and "Where the codes lie" in page
+    assert "The code nearest to a code stands for\nthe same operation in " in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ URL = os.environ.get("VITRUVIUS_TEST_POSTGRES", "")
 
 
 @pytest.mark.skipif(not URL, reason="VITRUVIUS_TEST_POSTGRES names no database")
-def test_a_session_lives_in_postgresql() -> None:
+def test_a_session_lives_in_postgresql(tmp_path: Path) -> None:
     pytest.importorskip("psycopg", reason="psycopg is not installed")
     task = Task("nasbench-graph/cora")
     small: dict[str, Any] = {
@@ -29,11 +30,11 @@ def test_a_session_lives_in_postgresql() -> None:
         "local": 32,
     }
     for evaluations in (15, 20):  # the second call resumes
-        with Session(task, ledger=URL, sources=[task.sibling("citeseer")], **small) as session:
+        with Session(task, tmp_path, ledger=URL, sources=[task.sibling("citeseer")], **small) as session:
             session.run(evaluations)
             assert len(session.curve()) == evaluations
     with Ledger(URL) as ledger:
-        assert ledger.principles(session="session")
+        assert ledger.principles(session=session.id)
 
 
 def test_numbers_that_rank_states_are_wide_enough_elsewhere_too() -> None:

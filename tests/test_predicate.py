@@ -226,6 +226,7 @@ def test_schema_is_self_contained_and_names_every_kind() -> None:
         ("not (params < 1M and path(skip))", "either has at least 1M parameters, or has no path from input to output made only of skip"),
         ("op(0->3) = skip|none", "has skip or none at 0->3"),
         ("conv1x1 feeds conv3x3", "has a conv1x1 that directly feeds a conv3x3"),
+        ("avgpool3x3 feeds avgpool3x3", "has an avgpool3x3 that directly feeds an avgpool3x3"),
         ("latency[raspi4] < 12ms", "takes less than 12 ms on raspi4"),
     ],
 )  # fmt: skip

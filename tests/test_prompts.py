@@ -165,7 +165,9 @@ def test_no_text_breaks_the_parser(text: str) -> None:
 def test_own_folder_overrides_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
-    (mine / "repair.md").write_text(HEAD + "user:\nMine: {{ task }}")
+    (mine / "repair.md").write_text(
+        HEAD.replace("reply: text", "reply: principles") + "user:\nMine: {{ task }}"
+    )
     assert library.find("repair", mine).render(task="t")[0].content == "Mine: t"
     assert library.find("principles", mine).path.parent == library.BUILT_IN
     assert library.find("repair").path.parent == library.BUILT_IN

@@ -130,6 +130,11 @@ def test_denials_choices_and_sizes(question: str, understood: str, direction: in
         ("is 0.5M parameters enough?", "parameters"),
         ("what is the best architecture under 0.5M parameters?", "best architecture"),
         ("is a wide network better than a deep one?", "than"),
+        ("how many parameters does the best have?", "the best"),
+        ("how many skips has the winner?", "the winner"),
+        ("how large is the best one?", "the best"),
+        ("how deep is the best?", "the best"),
+        ("what is the best on cifar10?", "the best"),
     ],
 )
 def test_a_word_that_may_turn_the_question_round_leaves_it_unanswered(question: str, word: str) -> None:
@@ -219,6 +224,7 @@ def test_of_two_rivals_exactly_one_is_compared() -> None:
 
 
 def test_how_many_and_how_deep_look_at_each_number() -> None:
+    assert len(asked("how many skips are the best?").steps) == 7  # praise, and no architecture
     found = asked("how many skips are best under 1M parameters?")
     assert [step.text() for step in found.steps] == [f"skip == {number}" for number in range(7)]
     assert (found.claim, found.where) == (None, Predicate.parse("params < 1M"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -31,6 +32,7 @@ from vitruvius.knowledge.principle import (
     TaskEvidence,
     principle_id,
 )
+from vitruvius.knowledge.share import Share
 from vitruvius.report import render, write_report
 from vitruvius.summary import best_so_far, summarise
 
@@ -75,7 +77,7 @@ def run(tmp_path: Path) -> Path:
         log("plan", {**plan, "lines": ["budget 14"]}, 0)
         log("batch", {"keys": [], "pool": {}}, 0)
         for measurement in measured[:10]:
-            ledger.record(measurement, session="session", batch=0, share="initial")
+            ledger.record(measurement, session="session", batch=0, share=Share.INITIAL)
         log("reference", {"task": TASK, "scores": sorted(m.score or 0.0 for m in measured[:10])}, 0)
         good = principle(HOSTILE, PrincipleStatus.SUPPORTED, FRESH)
         ledger.add_principle(good, session="session")
@@ -86,9 +88,9 @@ def run(tmp_path: Path) -> Path:
         log("restriction", {"share": 0.4, "lines": ["only gcn >= 1"], "restriction": cut}, 0)
         pool = {"asked": 100, "unfinished": 1, "invalid": 2, "duplicate": 30, "known": 4, "outside": 5}
         log("batch", {"keys": [], "pool": {**pool, "kept": 58, "seconds": 1.5}}, 1)
-        for measurement, share in zip(measured[10:14], ("open", "open", "model", "model"), strict=True):
+        for measurement, share in zip(measured[10:14], [Share.OPEN] * 2 + [Share.MODEL] * 2, strict=True):
             ledger.record(measurement, session="session", batch=1, share=share)
-        ledger.record(failed(task, measured[14].key), session="session", batch=1, share="model")
+        ledger.record(failed(task, measured[14].key), session="session", batch=1, share=Share.MODEL)
         log(
             "reflection",
             {"proposed": [good.id], "refused": {"no JSON": 2}, "notes": ["gave up"], "seconds": 3},
@@ -227,6 +229,13 @@ def test_report_names_every_part(summary: Summary) -> None:
         assert f"<h2>{part}</h2>" in page
     assert "&lt;script&gt;alert" in page
     assert "40.0 % of the space left" in page
+    limited = replace(summary, constraint="params < 1M: 9 of 10 architectures are feasible")
+    assert "40.0 % of what the constraint allows left" in render(limited)
+    tabled = replace(summary, tabled="2,021 of 26,206 architectures")
+    assert "40.0 % of what the table has left" in render(tabled)
+    assert "table: 2,021 of 26,206 architectures" in terminal_page(tabled)
+    assert "</code>, session" not in page  # in a ledger of its own each is called "session"
+    assert "session <code>mine-1</code>" in render(replace(summary, session="mine-1"))
     assert summary.pruning_cost.replace("'", "&#39;") in page
 
 
@@ -270,7 +279,30 @@ def test_what_the_winner_takes_on_a_device_is_shown(run: Path) -> None:
     told = f"{best.latency['benchmark']:.3g} ms on benchmark"
     assert told in terminal_page(summary) and told in render(summary)
     many = replace(best, latency={str(n): 1.0 for n in range(4)})
-    assert " ms on " not in terminal_page(replace(summary, winners=(many,)))
+    one_of_many = replace(summary, winners=(many,))
+    assert " ms on " not in terminal_page(one_of_many)
+    asked = replace(one_of_many, asked=("params", "latency[2]"))
+    for page in (terminal_page(asked), render(asked)):
+        assert page.count(" ms on ") == 1 and "1 ms on 2" in page
+
+
+@pytest.mark.parametrize(("unit", "shown"), [("%", "%"), ("fraction", ""), ("score", "")])
+def test_a_unit_stands_behind_a_number_where_it_says_something(tmp_path: Path, unit: str, shown: str) -> None:
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        settings = {"where": "params < 1M and latency[pixel3] < 12ms", "reasoner": "none"}
+        ledger.start_session("session", task=TASK, seed=0, settings=settings, labels=[])
+        aims = {"feasible": "params < 1M: 3 of 4", "objectives": ["flops"], "lowest": [1.0], "highest": [2.0]}
+        ledger.log("session", "plan", {"unit": unit, "aims": aims}, number=0)
+    summary = summarise(tmp_path)
+    assert summary.unit == shown
+    assert (summary.constraint, summary.tabled) == ("params < 1M: 3 of 4", "")
+    assert summary.asked == ("flops", "params", "latency[pixel3]")
+
+
+def test_who_proposed_nothing_is_not_named(summary: Summary) -> None:
+    assert "Principles: 1 supported, 1 refuted (from vllm:smollm2)" in terminal_page(summary)
+    nothing = terminal_page(replace(summary, principles=(), reasoner="none"))
+    assert "\nPrinciples: none proposed\n" in nothing
 
 
 def test_folder_without_a_ledger_is_told(tmp_path: Path) -> None:
@@ -294,6 +326,27 @@ def test_curves_figure_draws_one_line_for_each_method() -> None:
     assert "b &amp; c" in svg
     assert curves({"a": [None]}, "accuracy") == ""
     assert "nan" not in curves({"a": [1.0]}, "accuracy")
+
+
+def test_a_line_is_cut_off_at_the_frame_and_not_bent() -> None:
+    best = [1.0, 9.0, 9.1, 9.2, 9.3, 9.4]
+    svg = curves({"ours": best}, "accuracy")
+    heights = [float(point.split(",")[1]) for point in re.findall(r'points="([^"]+)"', svg)[0].split()]
+    steps = [a - b for a, b in itertools.pairwise(heights)]
+    assert steps[0] == pytest.approx(80 * steps[1], rel=0.01)  # 8 against 0.1
+    assert 'overflow="hidden"' in svg and "lower values are below the frame" in svg
+    losses = curves({"ours": [-value for value in best]}, "loss", maximize=False)
+    assert "higher values are above the frame" in losses
+    assert "the frame" not in curves({"ours": [1.0, 2.0, 3.0]}, "accuracy")
+
+
+@pytest.mark.parametrize(("count", "ticks"), [(1, [1]), (2, [1, 2]), (30, [1, 15, 30]), (31, [1, 16, 31])])
+def test_ticks_stand_where_they_belong(count: int, ticks: list[int]) -> None:
+    svg = curves({"ours": [float(i) for i in range(count)]}, "accuracy")
+    found = re.findall(r'<text x="([\d.]+)" y="\d+\.0" text-anchor="middle"[^>]*>(\d+)<', svg)
+    assert [int(text) for _, text in found] == ticks
+    for x, text in found:
+        assert float(x) == pytest.approx(64 + 560 * (int(text) - 1) / max(count - 1, 1), abs=0.1)
 
 
 def test_curves_on_a_logarithmic_axis() -> None:

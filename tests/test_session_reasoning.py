@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from language_replies import item
 from scripted_endpoint import Endpoint, asks, endpoint
+from typer.testing import CliRunner
 
 from vitruvius.agents import learning
 from vitruvius.agents.candidates import open_share
@@ -18,10 +19,12 @@ from vitruvius.agents.options import Options
 from vitruvius.agents.reasoner import Author, Brief, Experiment, ModelCall, Reflection, Revision
 from vitruvius.agents.session import Session
 from vitruvius.agents.tools import SUBMIT
+from vitruvius.cli.principles import app
 from vitruvius.errors import SettingsError
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.knowledge.predicate_text import parse_predicate
 from vitruvius.knowledge.principle import Origin, Principle, PrincipleStatus, Proposal, principle_id
+from vitruvius.knowledge.share import Share
 from vitruvius.summary import summarise_session
 
 _ = endpoint  # the fixture, for pytest to find
@@ -81,15 +84,15 @@ def test_experiments_are_measured_and_counted(cora: Task, tmp_path: Path) -> Non
         session.run(30)
         learned = [x for x in session.journal.learned() if x.counted]
         batches = session.ledger.events("session", "batch")
-    made = [x.measurement.id for x in learned if x.share == "experiment"]
+    made = [x.measurement.id for x in learned if x.share is Share.EXPERIMENT]
     assert len(learned) == 30
-    assert 1 <= len(made) <= sum(x.share in ("open", "experiment") for x in learned) // 2
+    assert 1 <= len(made) <= sum(x.share.unpruned for x in learned) // 2
     assert set(made) <= {cora.space.parse(key).id for key in KEYS}
     reasons = [why for event in batches for why in event.data["reasons"].values()]
     assert sum("to tell them apart" in why for why in reasons) == len(made)
     shares = {x.share: x for x in learned}
     uniform = session.journal.observations().uniform
-    assert not uniform[[i for i, x in enumerate(learned) if x.share == "experiment"]].any(), shares
+    assert not uniform[[i for i, x in enumerate(learned) if x.share is Share.EXPERIMENT]].any(), shares
 
 
 def test_what_was_measured_is_not_measured_again(cora: Task) -> None:
@@ -106,7 +109,8 @@ def test_what_was_measured_is_not_measured_again(cora: Task) -> None:
     [(0, 0, 1, 0), (1, 0, 1, 1), (2, 1, 1, 0), (0, 0, 4, 2), (3, 1, 1, 1)],
 )
 def test_experiments_take_half_of_the_open_share(opened: int, made: int, size: int, expected: int) -> None:
-    shares = ["initial"] * 10 + ["open"] * (opened - made) + ["experiment"] * made + ["model"] * 35
+    made_of = {Share.INITIAL: 10, Share.OPEN: opened - made, Share.EXPERIMENT: made, Share.MODEL: 35}
+    shares = [share for share, count in made_of.items() for _ in range(count)]
     options = Options(open_share=1.0, open_minimum=0)
     due, experiments = open_share(options, shares, [(key, "") for key in KEYS], 10_000, size)
     assert due == size
@@ -139,6 +143,8 @@ def test_revisions_reach_status_and_history(cora: Task, tmp_path: Path) -> None:
         assert found[principle_id(old)].status is PrincipleStatus.SUPERSEDED
         assert [status for _, _, status, _ in history][-1] is PrincipleStatus.RETRACTED
         assert events[1].data["revisions"][1]["reason"] == "It does not hold."
+        told = CliRunner().invoke(app, ["show", principle_id(old), "--run", str(tmp_path / "run")]).output
+        assert f"narrowed by {principle_id(new)}: Only with many." in told
 
 
 @pytest.mark.parametrize(

@@ -81,10 +81,11 @@ def test_proposals_are_complete_and_fit_their_scope() -> None:
 
 def test_noise_gives_few_proposals() -> None:
     counts = [
-        len(propose(*(observe("op2 = gcn", 0.0, 10 * run + seed) for seed in range(3)))) for run in range(10)
+        len(propose(*(observe("op2 = gcn", 0.0, 10 * run + seed) for seed in range(3)))) for run in range(30)
     ]
-    assert np.mean([count > 0 for count in counts]) <= 0.4
-    assert np.median(counts) == 0
+    # 10 % are promised; of 30 a share of 7 or more has less than 3 % probability then. Pairs of the strongest
+    # chance contrasts once made it a third and more.
+    assert sum(count > 0 for count in counts) <= 6
 
 
 def test_proposals_say_different_things() -> None:

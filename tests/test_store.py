@@ -264,7 +264,7 @@ class TestSharing:
             assert found(reader, "skip") == {principle("skip").id}
 
     def test_an_index_in_use_is_not_made_anew(self, ledger: Ledger, tmp_path: Path, store: Store) -> None:
-        with pytest.raises(RunBusyError, match="in use by"):
+        with pytest.raises(RunBusyError, match="open in this process already"):
             Store(ledger, tmp_path / "chroma", rebuild=True)
 
     def test_another_process_killed_while_writing(self, ledger: Ledger, tmp_path: Path) -> None:

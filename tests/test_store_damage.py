@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 from store_parts import OPERATIONS, TASK, add, found, principle
 
 from vitruvius.knowledge.chroma_index import Index
 from vitruvius.knowledge.embedders import HashingEmbedder
 from vitruvius.knowledge.ledger import Ledger
-from vitruvius.knowledge.principle import Principle, PrincipleStatus
+from vitruvius.knowledge.principle import Evidence, Principle, PrincipleStatus
+from vitruvius.knowledge.records import dump, evidence_to_json
+from vitruvius.knowledge.schema import states
 from vitruvius.knowledge.store import Store
+
+EVIDENCE = dump(evidence_to_json(Evidence()))
 
 
 @pytest.fixture
@@ -137,6 +142,24 @@ class TestDamage:
         with Store(ledger, tmp_path / "chroma") as store:
             assert store.count() == 2 and len(store.search("x")) == 2
 
+    @pytest.mark.parametrize("reopened", [False, True])
+    def test_a_lower_number_that_is_seen_later(self, ledger: Ledger, tmp_path: Path, reopened: bool) -> None:
+        """A sequence of a database server hands numbers out before what they number is committed."""
+        kept = [principle("skip"), principle("conv3x3"), principle("none")]
+        add(ledger, *kept)
+        store = Store(ledger, tmp_path / "chroma", embedder=HashingEmbedder())
+        refute(ledger, kept[0], number=100)
+        assert found(store, status="refuted") == {kept[0].id}
+        refute(ledger, kept[1], number=50)
+        if reopened:
+            store.close()
+            store = Store(ledger, tmp_path / "chroma")
+        with store:
+            assert found(store, status="refuted") == {kept[0].id, kept[1].id}
+            assert store.sync() == 0
+            refute(ledger, kept[2], number=101)
+            assert store.sync() == 1
+
 
 def _raise(error: Exception) -> Callable[..., None]:
     def fail(**_: object) -> None:
@@ -152,6 +175,13 @@ def add_fast(ledger: Ledger, principles: list[Principle]) -> None:
     with ledger._database.write() as connection:
         for each in principles:
             principle_rows.add(connection, each, "s")
+
+
+def refute(ledger: Ledger, kept: Principle, number: int) -> None:
+    """Write that a principle is refuted, under a number of one's own."""
+    row = {"principle": kept.id, "session": "s", "added": False, "status": "refuted", "evidence": EVIDENCE}
+    with ledger._database.write() as connection:
+        connection.execute(insert(states).values(**row, number=number, time=0.0))
 
 
 def test_what_was_met_before_is_filtered_by_what_it_is_now(ledger: Ledger, store: Store) -> None:

@@ -252,8 +252,10 @@ def test_a_sheet_that_somebody_wrote_is_a_table(tmp_path: Path) -> None:
         ),
         (
             'link,ops,cora_valid\n0000,"gat,gat,gat,gat",good\n',
-            "the text 'good' in row 1 of its data, where a number is",
+            "'good' in row 1 of its data, where a number is",
         ),
+        ('link,ops,cora_valid\n0000,"gat,gat,gat,gat",inf\n', "'inf' in row 1 of its data"),
+        ('link,ops,cora_valid\n0000,"gat,gat,gat,gat",nan\n', "'nan' in row 1 of its data"),
         ("link,ops,cora_valid\n0000,,0.5\n", "is not one of nasbench-graph"),
     ],
 )
@@ -298,6 +300,7 @@ def test_foreign_architecture_double_row_and_wrong_kinds(tmp_path: Path) -> None
     refused("arch_str", [keys[0], keys[1], None], "empty cells")
     refused("arch_str", [1, 2, 3], "texts are needed")
     refused("cifar10_valid", ["a", "b", "c"], "where a number is needed")
+    refused("cifar10_valid", [70.0, float("-inf"), 71.0], "'-inf' in row 2")
     refused("cifar10_valid", [[1.0], [2.0], [3.0]], "numbers or texts")
 
 

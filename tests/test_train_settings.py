@@ -86,7 +86,6 @@ def test_a_model_folder_is_found_from_any_folder(
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
-        ("shared.db", "{}/shared.db"),
         ("sqlite:///shared.db", "sqlite:///{}/shared.db"),
         ("sqlite+pysqlite:///a/shared.db", "sqlite+pysqlite:///{}/a/shared.db"),
         ("sqlite:////data/shared.db", "sqlite:////data/shared.db"),
@@ -120,6 +119,24 @@ def test_what_a_file_says_to_another_evaluator_is_refused_too(tmp_path: Path):
     assert load_settings(tmp_path / "mine.toml", {"evaluator": "train"}).train.halving == 3
     (tmp_path / "run.toml").write_text(dump_settings(load_settings(None, {"evaluator": "table"})))
     assert load_settings(tmp_path / "run.toml", {}).evaluator == "table"
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "left_out"),
+    [
+        ({}, "sources", ["dataset", "score", "[train]", "recipe"]),
+        ({"evaluator": "zero-cost"}, "score", ["[train]\nworkers", "recipe", "function"]),
+        ({"evaluator": "train"}, "recipe", ["score"]),
+    ],
+)
+def test_what_has_no_effect_is_not_written_down(
+    tmp_path: Path, given: dict[str, str], told: str, left_out: list[str]
+):
+    settings = load_settings(None, given)
+    (tmp_path / "settings.toml").write_text(text := dump_settings(settings))
+    assert load_settings(tmp_path / "settings.toml", {}) == settings
+    assert f"\n{told} = " in text
+    assert not [name for name in left_out if f"\n{name}" in text]
 
 
 @pytest.mark.parametrize("given", ["[0.5,0.3,0.2]", "0.5, 0.3, 0.2", [0.5, 0.3, 0.2]])

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from vitruvius.errors import UserError, unknown_name
 from vitruvius.generator.evaluation.layouts import own_metrics
+from vitruvius.generator.evaluation.source_hash import source_hash
 from vitruvius.generator.evaluation.task import Measurement, Metric, Status
-from vitruvius.generator.evaluation.theirs import named_object, source_hash
+from vitruvius.generator.evaluation.theirs import named_object
 from vitruvius.generator.space import Architecture, Choices, SearchSpace
 
 Measure = Callable[..., float | Mapping[str, Any]]

@@ -255,13 +255,13 @@ def _limited(part: Checked, limit: int | None) -> Checked:
 
 
 def as_split(given: Any) -> Split:
-    """Shares as three numbers, from anything with three of them.
+    """Shares as three numbers, from anything with three of them, a text with commas too.
 
     Raises:
         UserError: They are not three numbers from 0 to 1 with sum 1.
     """
     try:
-        train, valid, test = map(float, given)
+        train, valid, test = map(float, given.strip("[]() ").split(",") if isinstance(given, str) else given)
     except (TypeError, ValueError):
         train = valid = test = -1.0
     if not (min(train, valid, test) >= 0 and abs(train + valid + test - 1.0) <= 1e-9):

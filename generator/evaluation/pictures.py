@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import DataError, MissingPartError, UserError
+
+_LOG = logging.getLogger(__name__)
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 VALIDATION = ("val", "valid", "validation")
@@ -142,6 +145,9 @@ def _classes(root: Path, classes: list[str], side: int | None) -> Labelled:
     files = [(file, label) for label, name in enumerate(classes) for file in _files(root / name)]
     if not files:
         raise UserError(f"{root} holds no images; files that are taken: {', '.join(sorted(SUFFIXES))}.")
+    held = {label for _, label in files}
+    if empty := [name for label, name in enumerate(classes) if label not in held]:
+        _LOG.warning("%s: no images, so no classes, are in the folders %s", root, ", ".join(empty))
     images = _decoded(((str(file), file) for file, _ in files), side, root)
     return images, np.array([label for _, label in files])
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from vitruvius.errors import MissingPartError, UserError
 from vitruvius.generator.evaluation.around import Around
@@ -21,6 +23,8 @@ from vitruvius.generator.evaluation.pool import outcome
 from vitruvius.generator.evaluation.task import Evaluator, Status
 from vitruvius.generator.space import SearchSpace
 
+PATIENCE = 20.0
+"""Seconds in which a cluster must take a connection."""
 LOOK = 2.0
 """Seconds after which the size of the cluster is looked up again."""
 
@@ -142,6 +146,8 @@ def connect(address: str | None) -> None:
         raise MissingPartError("Ray is not installed: pip install 'vitruvius[ray]'.") from None
     if ray.is_initialized():
         return
+    if address is not None:
+        _check_answers(address)
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     try:
         if address is None:
@@ -149,11 +155,36 @@ def connect(address: str | None) -> None:
         else:
             ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"No Ray cluster answers at {address or 'this machine'} ({told}): start one with "
-            "`ray start --head` and give its address, with the same versions of Ray and Python."
-        ) from error
+        raise _no_answer(address or "this machine", error) from error
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address at which nobody listens: Ray itself would try for minutes.
+
+    Raises:
+        UserError: It names no host and port, or nothing answers there.
+    """
+    if address in ("auto", "local"):  # looked up on this machine
+        return
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if host is None or port is None:
+        raise UserError(f"{address!r} is no address of a Ray cluster: host:6379, ray://host:10001 or auto.")
+    try:
+        socket.create_connection((host, port), timeout=PATIENCE).close()
+    except OSError as error:
+        raise _no_answer(address, error) from error
+
+
+def _no_answer(address: str, error: Exception) -> UserError:
+    told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UserError(
+        f"No Ray cluster answers at {address} ({told}): start one with `ray start --head` and give its "
+        "address, with the same versions of Ray and Python."
+    )
 
 
 def resources() -> dict[str, float]:

@@ -30,8 +30,7 @@ from vitruvius.generator.evaluation.sources import (
     source_name,
 )
 from vitruvius.generator.evaluation.table import TableBench
-from vitruvius.generator.evaluation.task import Task
-from vitruvius.generator.evaluation.with_latency import BenchWithLatency
+from vitruvius.generator.evaluation.task import Task, innermost
 from vitruvius.generator.space import Architecture, Choices
 
 _TEST = {"nasbench101": "test", "nasbench201": "test", "nasbench-graph": "test"}
@@ -129,7 +128,7 @@ def reveal_images(
 
 
 def _bench(task: Task) -> TableBench:
-    bench = task.bench.inner if isinstance(task.bench, BenchWithLatency) else task.bench
+    bench = innermost(task.bench)
     if not isinstance(bench, TableBench):
         raise UserError(
             f"{task.name} is measured by {bench.evaluator}, not by a table: only tables can tell."

@@ -10,6 +10,7 @@ Test metrics are never read here; see `revealed`.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
@@ -153,7 +154,8 @@ class TableBench:
                     f"Table {str(path)!r} has no column {name!r}: a table of {self.space.name}/{dataset} "
                     f"({fidelity}) needs {', '.join((*layout.text, score))}; this one has {', '.join(known)}."
                 )
-        columns = read_columns(path, [*layout.text, score, *optional.values()], texts=layout.text)
+        names = [*layout.text, score, *optional.values()]
+        columns = read_columns(path, names, texts=names)
         self._numbers = space.numbers(space.enumerate())
         self._rows = self._places(path, columns)
         # Stored copies differ in precision: equal fingerprints shall mean equal scores.
@@ -186,6 +188,10 @@ class TableBench:
     def has(self, choices: Choices) -> NDArray[np.bool_]:
         """Which rows (n, D) have a score, that of the member measured for them: (n,)."""
         return np.isfinite(self.scores[self._representatives[self.positions(choices)]])
+
+    def representatives(self, choices: Choices) -> Choices:
+        """The member that is measured for the class of each row: (n, D)."""
+        return self.space.enumerate()[self._representatives[self.positions(choices)]]
 
     # ---- beyond it -------------------------------------------------------------------------
 
@@ -226,12 +232,10 @@ class TableBench:
         parts: list[list[str]] = []
         for name in self.layout.text:
             column = columns[name]
-            if not isinstance(column, list):
-                if not isinstance(self.space, DescribedSpace):
-                    raise TableError(
-                        f"Column {name!r} of table {str(path)!r} holds numbers: texts are needed."
-                    )
-                column = self.space.texts_of(name, column)
+            if isinstance(self.space, DescribedSpace):
+                column = self.space.texts_of(name, column if isinstance(column, list) else column.tolist())
+            elif not isinstance(column, list):
+                raise TableError(f"Column {name!r} of table {str(path)!r} holds numbers: texts are needed.")
             parts.append(column)
         texts = [self.layout.separator.join(words) for words in zip(*parts, strict=True)]
         known = _positions_by_key(self.space)
@@ -252,14 +256,16 @@ class TableBench:
 
     def _spread(self, column: Column, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """A column, ordered by position, not-a-number where the table has no row."""
-        if isinstance(column, list):
-            row, cell = next(((n, c) for n, c in enumerate(column, start=1) if not _is_number(c)), (1, ""))
+        good = [_is_number(cell) for cell in column] if isinstance(column, list) else ~np.isinf(column)
+        if not all(good):
+            row = int(np.argmin(good))
             raise TableError(
-                f"Table {str(self.path)!r} has the text {cell!r} in row {row} of its data, where a number is "
-                "needed: write the number, or leave the cell empty."
+                f"Table {str(self.path)!r} has {str(column[row])!r} in row {row + 1} of its data, where a "
+                "number is needed: write one that is finite, or leave the cell empty."
             )
+        numbers = [float(cell.strip() or "nan") for cell in column] if isinstance(column, list) else column
         spread = np.full(len(self._numbers), np.nan)
-        spread[self._rows if rows is None else rows] = column
+        spread[self._rows if rows is None else rows] = numbers
         return spread
 
     def _fingerprint(self) -> str:
@@ -360,7 +366,7 @@ def _classes(space: SearchSpace) -> NDArray[np.int64]:
 
 def _is_number(text: str) -> bool:
     try:
-        return not text.strip() or bool(float(text) + 1)
+        return not text.strip() or math.isfinite(float(text))
     except ValueError:
         return False
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -24,16 +25,16 @@ class Status(StrEnum):
 
     OK = "ok"
     INVALID = "invalid"  # the architecture cannot be built or is not in the table: permanent
-    DIVERGED = "diverged"  # not-a-number under a deterministic recipe: permanent
-    OUT_OF_MEMORY = "out_of_memory"  # environmental: tried again when device or limits differ
-    TIMED_OUT = "timed_out"  # environmental
-    FAILED = "failed"  # environmental: crash, lost worker, full disk
+    DIVERGED = "diverged"  # a score that is not finite
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMED_OUT = "timed_out"
+    FAILED = "failed"  # an exception, a lost worker, a full disk
     STOPPED = "stopped"  # before its end, because it learned more slowly than others: only within a rung
 
     @property
     def permanent(self) -> bool:
-        """Whether trying the same again is pointless whatever the machine."""
-        return self in (Status.OK, Status.INVALID, Status.DIVERGED)
+        """Whether it holds for all sessions; another one tries anything else again."""
+        return self in (Status.OK, Status.INVALID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ class Metric:
     name: str
     unit: str
     maximize: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises UserError where the direction is no truth value: a search would go the wrong way."""
+        if not isinstance(self.maximize, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UserError(f"maximize={self.maximize!r} is not allowed: give True or False.")
 
     def format(self, score: float) -> str:
         """The score with its unit, for people."""
@@ -178,17 +184,36 @@ def stream(bench: Bench, draw: Draw, *, seed: int = 0) -> Iterator[Measurement]:
 
 
 @runtime_checkable
-class PartialBench(Bench, Protocol):
-    """A bench that can measure a part of the space only: a table that lacks architectures."""
+class OuterBench(Bench, Protocol):
+    """A bench around another one of the same space, which says what is measured for what."""
+
+    inner: Bench
+
+
+@runtime_checkable
+class TabledBench(Bench, Protocol):
+    """A bench that knows beforehand what it can measure, and for many architectures at once: a table."""
 
     def has(self, choices: Choices) -> NDArray[np.bool_]:
         """Which rows (n, D) have a score, that of the member measured for them: (n,)."""
         ...
 
+    def representatives(self, choices: Choices) -> Choices:
+        """The member that is measured for the class of each row: (n, D)."""
+        ...
+
+
+def innermost(bench: Bench) -> Bench:
+    """The bench inside of all that are around it."""
+    while isinstance(bench, OuterBench):
+        bench = bench.inner
+    return bench
+
 
 def measurable(bench: Bench, choices: Choices) -> NDArray[np.bool_]:
     """Which rows (n, D) a bench can measure: all, but for what a table lacks: (n,)."""
-    return bench.has(choices) if isinstance(bench, PartialBench) else np.ones(len(choices), dtype=np.bool_)
+    inner = innermost(bench)
+    return inner.has(choices) if isinstance(inner, TabledBench) else np.ones(len(choices), dtype=np.bool_)
 
 
 class Evaluator(Protocol):
@@ -254,7 +279,7 @@ class Task:
 
     def __init__(
         self,
-        name: str,
+        name: str | Path,
         evaluator: Evaluator | None = None,
         *,
         metric: str | None = None,
@@ -264,7 +289,7 @@ class Task:
 
         Args:
             name: `space/dataset`, or just `space` where the evaluator has one data set. A space of one's own
-                may be named by the file that describes it: `mine.toml/flowers`.
+                may be named by the file that describes it: `mine.toml/flowers`, as a path too.
             evaluator: What measures; None takes the table that comes with an installed package
                 (NAS-Bench-Graph), or the one found through `VITRUVIUS_TABLES`.
             metric: Name for the score, where it is one's own.
@@ -272,12 +297,21 @@ class Task:
 
         Raises:
             UnknownNameError: Unknown space or data set.
-            UserError: The evaluator has several data sets and none was named.
+            UserError: The name is no text, the evaluator is none, or it has several data sets and none was
+                named.
         """
+        if not isinstance(name, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UserError(f"A task is named by a text, SPACE/DATASET, not by {name!r:.100}.")
+        name = str(name)
         if evaluator is None:
             from vitruvius.generator.evaluation.table import Table
 
             evaluator = Table()
+        if isinstance(evaluator, type) or not hasattr(evaluator, "open"):
+            raise UserError(
+                f"{evaluator!r:.100} is no evaluator: give vt.Function(measure) for a function of yours, "
+                "vt.Train(...), vt.Table(...) or vt.Manual(metric=...)."
+            )
         space_name, dataset = split_task(name)
         if not dataset and space_name not in space_names():
             unknown = unknown_name("space", name, space_names())

@@ -60,7 +60,7 @@ class TrainSettings(BaseModel):
     def _shares(cls, value: object) -> object:
         """A list, or its text as the command line has it."""
         try:
-            return as_split(value.strip("[]() ").split(",") if isinstance(value, str) else value)
+            return as_split(value)
         except UserError:
             raise ValueError(f"it must be {SHARES}") from None
 

@@ -14,15 +14,7 @@ from vitruvius.errors import InvalidArchitectureError, TableError, UserError
 from vitruvius.generator.evaluation.around import Around
 from vitruvius.generator.evaluation.latency_files import read_latencies
 from vitruvius.generator.evaluation.latency_predictor import LatencyPredictor, LatencySources
-from vitruvius.generator.evaluation.task import (
-    Bench,
-    Draw,
-    Evaluator,
-    Measurement,
-    Metric,
-    measurable,
-    stream,
-)
+from vitruvius.generator.evaluation.task import Bench, Draw, Evaluator, Measurement, Metric, stream
 from vitruvius.generator.space import Architecture, Choices, SearchSpace
 
 
@@ -103,10 +95,6 @@ class BenchWithLatency:
             predicted = predictor.predict(rows, known)
             foretold[f"latency[{device}]"] = np.where(np.isnan(timed), predicted, timed)
         return known | foretold
-
-    def has(self, choices: Choices) -> NDArray[np.bool_]:
-        """As the bench inside says."""
-        return measurable(self.inner, choices)
 
     def measure(self, architectures: Sequence[Architecture], *, seed: int = 0) -> Iterator[Measurement]:
         """As the bench inside, with these latencies beside those that it knows."""

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from scipy.special import stdtrit
 
 from vitruvius.errors import UserError
 from vitruvius.generator.evaluation.images import SPLIT, Split
@@ -16,9 +17,6 @@ from vitruvius.generator.networks.families.base import Family
 from vitruvius.generator.space import Architecture, get_space
 
 CARD, RECORD = "card.md", "card.json"
-
-_T95 = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
-"""97.5 % points of Student's t by degrees of freedom; 1.96 above 9 is close enough for a card."""
 
 
 class Rival(BaseModel):
@@ -121,6 +119,8 @@ class Card(BaseModel):
     """Shares that the search trained on, validated on and set aside."""
     measured: tuple[str, ...] = ()
     """Lines: what the search measured."""
+    measured_on: Shape | None = None
+    """What the network that the search measured was built for; None where that is not known."""
     principles: tuple[str, ...] = ()
     """Sentences of supported principles that it agrees with."""
     rival: Rival | None = None
@@ -143,7 +143,7 @@ class Card(BaseModel):
         networks = family(architecture.space)
         parts = [
             _title(networks, architecture, self.shape),
-            _section("What was measured", self.measured, "nothing was measured of it in the run"),
+            _section("What was measured", _measured(self, networks), "nothing was measured of it in the run"),
             _section("Principles it agrees with", self.principles, "none that the run supported"),
             *([_retrained(self.retraining)] if self.retraining else []),
             _use(self, networks),
@@ -193,7 +193,7 @@ def _interval(values: tuple[float, ...]) -> tuple[float, float]:
     if n < 2:
         return mean, math.inf
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
-    return mean, _T95.get(n - 1, 1.96) * deviation / math.sqrt(n)
+    return mean, float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n)
 
 
 def _section(title: str, lines: tuple[str, ...], empty: str) -> str:
@@ -216,6 +216,15 @@ def _title(networks: Family, architecture: Architecture, shape: Shape) -> str:
         f"# {networks.title}: {architecture.key}\n\n```\n{space.draw(architecture)}\n```\n\n"
         f"## What it is\n\n{told}"
     )
+
+
+def _measured(card: Card, networks: Family) -> tuple[str, ...]:
+    """What the search measured; where that was on another network than the card's, it says so."""
+    if card.measured_on is None or networks.complete(card.measured_on) == networks.complete(card.shape):
+        return card.measured
+    other = "; ".join(networks.facts(networks.complete(card.measured_on)))
+    told = f"measured on another network than this one: {other}"
+    return (*card.measured[:1], told, *card.measured[1:])
 
 
 def _retrained(retraining: Retraining) -> str:

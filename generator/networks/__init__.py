@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from vitruvius.generator.networks.families.base import Family
     from vitruvius.generator.space import Architecture, Choices, SearchSpace
 
-_FAMILIES = {
+_OF_IMAGES = {
     "darts": "darts.DartsFamily",
-    "nasbench-graph": "nasbench_graph.NasBenchGraphFamily",
     "nasbench101": "nasbench101.NasBench101Family",
     "nasbench201": "nasbench201.NasBench201Family",
     "transnasbench101-micro": "transnasbench101.TransNasBench101Family",
 }
-"""Where the networks of each space stand, in `families/`."""
+_FAMILIES = {**_OF_IMAGES, "nasbench-graph": "nasbench_graph.NasBenchGraphFamily"}
+"""Where the networks of each space stand, in `families/`; those above read images (`Family.images`)."""
 
-SPACES_WITH_NETWORKS: tuple[str, ...] = tuple(_FAMILIES)
+SPACES_WITH_NETWORKS: tuple[str, ...] = tuple(sorted(_FAMILIES))
 
 
 def check_networks(space: SearchSpace) -> None:
@@ -40,11 +40,12 @@ def check_networks(space: SearchSpace) -> None:
     Raises:
         UserError: It has no networks, or they read graphs; the message lists the spaces that can be trained.
     """
-    if not family(space).images:
-        able = ", ".join(name for name, place in _FAMILIES.items() if _family(place).images)
+    if space.name not in _FAMILIES:
+        family(space)  # says so
+    elif space.name not in _OF_IMAGES:  # told without loading what networks need, which takes seconds
         raise UserError(
             f"Networks of {space.name} read graphs, not images, so they cannot be trained here yet; spaces "
-            f"that can: {able}. Measure {space.name} with a table."
+            f"that can: {', '.join(_OF_IMAGES)}. Measure {space.name} with a table."
         )
 
 

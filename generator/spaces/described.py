@@ -149,11 +149,16 @@ class DescribedSpace(SearchSpace):
                 raise InvalidArchitectureError(f"In {shortened(text)!r}: {wrong}")
         return [decision.choices.index(w) for decision, w in zip(self.decisions, words, strict=True)]
 
-    def texts_of(self, name: str, values: NDArray[np.float64]) -> list[str]:
-        """The choices of a decision that equal these numbers; what equals none is written out."""
+    def texts_of(self, name: str, values: Sequence[str] | Sequence[float]) -> list[str]:
+        """The choices that these texts or numbers of a decision are: 4.0 is 4; what is none stays."""
         choices = self.decisions[self.decision(name)].choices
         known = {np.float32(choice): choice for choice in choices if _is_number(choice)}
-        return [known.get(np.float32(value), repr(value)) for value in values.tolist()]
+        texts = {value: str(value).strip() for value in dict.fromkeys(values)}
+        told = {
+            value: known.get(np.float32(text), text) if text not in choices and _is_number(text) else text
+            for value, text in texts.items()
+        }
+        return [told[value] for value in values]
 
     def draw(self, architecture: Architecture) -> str:
         """One line for each decision; on a cell each edge with its ends."""

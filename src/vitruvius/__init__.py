@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vitruvius.knowledge.cost_rules import CostRule, cost_rules
     from vitruvius.knowledge.ledger import Ledger
     from vitruvius.knowledge.predicate import Predicate
-    from vitruvius.knowledge.principle import Principle, Proposal
+    from vitruvius.knowledge.principle import Principle, PrincipleStatus, Proposal
     from vitruvius.knowledge.store import Store
 
 _HOMES = {
@@ -48,6 +48,7 @@ _HOMES = {
     "Pool": "generator.evaluation.pool",
     "Predicate": "knowledge.predicate",
     "Principle": "knowledge.principle",
+    "PrincipleStatus": "knowledge.principle",
     "Proposal": "knowledge.principle",
     "Ray": "generator.evaluation.ray_cluster",
     "SearchSpace": "generator.space",
@@ -67,8 +68,9 @@ _HOMES = {
 __version__ = "0.1.0"
 __all__ = [
     "Architecture", "Best", "CostRule", "Function", "Ledger", "Manual", "Measurement", "Metric", "Options",
-    "Pool", "Predicate", "Principle", "Proposal", "Ray", "SearchSpace", "Session", "Status", "Store", "Table",
-    "Task", "Train", "VitruviusError", "WithLatency", "ZeroCost", "cost_rules", "get_space",
+    "Pool", "Predicate", "Principle", "PrincipleStatus", "Proposal", "Ray", "SearchSpace", "Session",
+    "Status", "Store", "Table", "Task", "Train", "VitruviusError", "WithLatency", "ZeroCost", "cost_rules",
+    "get_space",
 ]  # fmt: skip
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vitruvius.config import CALLING, SETTINGS_FILE, TRAINING, Settings, dump_settings
-from vitruvius.errors import SettingsError
+from vitruvius.errors import SettingsError, VitruviusError
 from vitruvius.generator.evaluation.task import Evaluator, Task
 from vitruvius.generator.files import write_whole
+from vitruvius.generator.networks import check_networks
 from vitruvius.generator.space import get_space, space_names
-from vitruvius.knowledge.run_folder import know_spaces
+from vitruvius.knowledge.run_folder import has_begun, know_spaces
+from vitruvius.knowledge.runlock import RunLock
 
 if TYPE_CHECKING:
     from vitruvius.agents.session import Session
@@ -32,12 +35,17 @@ def build_rungs(settings: Settings) -> list[Recipe]:
     """The recipes of all rungs of halving, the shortest first; without halving the recipe alone.
 
     Raises:
-        SettingsError: A setting of halving without halving.
+        SettingsError: A setting of halving without halving, or narrow networks whose costs are to be judged.
     """
     from vitruvius.generator.evaluation.halving import rung_recipes
     from vitruvius.generator.evaluation.recipe import load_recipe
 
     train, recipe = settings.train, load_recipe(settings.train.recipe)
+    if train.narrowest is not None and (settings.options.where or settings.options.objectives):
+        raise SettingsError(
+            "narrowest with a constraint or objectives is not possible: costs would be those of the narrow "
+            "networks. Leave one of them out."
+        )
     if train.halving is not None:
         return rung_recipes(recipe, train.halving, narrowest=train.narrowest)
     if train.hyperband or train.narrowest is not None:
@@ -103,18 +111,32 @@ def build_function(settings: Settings) -> Evaluator:
     """What calls the user's function, in processes of its own.
 
     Raises:
-        SettingsError: No function was named.
+        SettingsError: No function was named, or the space's description says what is better.
     """
     from vitruvius.generator.evaluation.function import Function
+    from vitruvius.generator.evaluation.layouts import own_metrics
     from vitruvius.generator.evaluation.pool import Pool
 
     if settings.function is None:
         raise SettingsError(
             "evaluator = 'function' calls a function of yours: name it, --function FILE.py:NAME."
         )
-    dataset = settings.task.partition("/")[2] or "mine"
+    space, _, dataset = settings.task.partition("/")
+    described = own_metrics(get_space(space)).get(dataset) if settings.maximize is not None else None
+    if described is not None and settings.maximize != described.maximize:
+        better = "larger" if described.maximize else "smaller"
+        raise SettingsError(
+            f"Setting maximize = {settings.maximize} has no effect: the description of {space} says of "
+            f"{dataset} that {better} is better. Leave the setting out, or change the description."
+        )
     return Pool(
-        Function(settings.function, costs=settings.costs, dataset=dataset, version=settings.version),
+        Function(
+            settings.function,
+            costs=settings.costs,
+            dataset=dataset or "mine",
+            maximize=settings.maximize is not False,
+            version=settings.version,
+        ),
         settings.train.workers or 1,
         threads=settings.train.threads,
         time_limit=settings.train.time_limit,
@@ -136,9 +158,12 @@ def build_task(settings: Settings) -> Task:
     Raises:
         SettingsError: A latency file without the name of its device, or two data sets.
     """
-    evaluator = build_evaluator(settings)
     space, _, dataset = settings.task.partition("/")
-    if settings.evaluator not in ("table", CALLING) and dataset:
+    trained = settings.evaluator not in ("table", CALLING)
+    if trained and space in space_names():
+        check_networks(get_space(space))  # before anything is loaded
+    evaluator = build_evaluator(settings)
+    if trained and dataset:
         (known,) = evaluator.datasets(get_space(space))
         if dataset != known:
             raise SettingsError(
@@ -186,6 +211,16 @@ def build_sources(settings: Settings, task: Task) -> list[Task]:
     return [Task(name, task.evaluator if name.startswith(same) else plain) for name in settings.sources]
 
 
+def _leave_nothing(run: Path) -> None:
+    """Remove the folder that a refused run made, unless a session was recorded in it."""
+    try:
+        with RunLock(run):
+            if not has_begun(run):
+                shutil.rmtree(run, ignore_errors=True)
+    except VitruviusError:  # another process has it, or it cannot be read: not ours to remove
+        return
+
+
 def build_session(settings: Settings, run: Path, progress: Callable[[str], None] | None = None) -> Session:
     """Open the run folder with these settings, writing them down beside the ledger.
 
@@ -197,15 +232,21 @@ def build_session(settings: Settings, run: Path, progress: Callable[[str], None]
     settings.options.check_budget(settings.evaluations)
     know_spaces(run, settings.ledger)
     task = build_task(settings)
-    session = Session(
-        task,
-        run,
-        sources=build_sources(settings, task),
-        options=settings.options,
-        ledger=settings.ledger,
-        templates=Path(settings.templates) if settings.templates else None,
-        progress=progress,
-    )
+    sources, there = build_sources(settings, task), run.exists()
+    try:
+        session = Session(
+            task,
+            run,
+            sources=sources,
+            options=settings.options,
+            ledger=settings.ledger,
+            templates=Path(settings.templates) if settings.templates else None,
+            progress=progress,
+        )
+    except VitruviusError:
+        if settings.ledger is None and run.is_dir() and not there:
+            _leave_nothing(run)
+        raise
     write_whole(run / SETTINGS_FILE, dump_settings(settings))
     if settings.index is not None:
         try:

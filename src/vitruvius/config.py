@@ -20,6 +20,7 @@ from vitruvius.generator.evaluation.sources import is_path, source_name
 from vitruvius.generator.evaluation.task import task_name
 from vitruvius.generator.evaluation.train_settings import TrainSettings
 from vitruvius.generator.files import absolute
+from vitruvius.knowledge.database import ADDRESSES
 from vitruvius.knowledge.records import bare_url
 
 _TABLES: dict[str, type[BaseModel]] = {"train": TrainSettings, "options": Options}
@@ -37,7 +38,7 @@ _SERVES: dict[str, tuple[str, ...]] = {
     "dataset": (*TRAINING, "zero-cost"),
     "latency": (*TRAINING, "zero-cost"),
     **dict.fromkeys(("time_limit", "workers", "threads"), (*TRAINING, CALLING)),
-    **dict.fromkeys(("function", "costs", "version"), (CALLING,)),
+    **dict.fromkeys(("function", "costs", "version", "maximize"), (CALLING,)),
     "score": ("zero-cost",),
     "address": ("ray",),
     "gpus": ("ray",),
@@ -75,6 +76,8 @@ class Settings(BaseModel):
     """A function, likewise, that tells costs without measuring, for constraints and objectives."""
     version: str | None = None
     """What tells the function from others, and from itself once changed; None: the content of its file."""
+    maximize: bool | None = None
+    """Whether larger is better of what `function` returns; None: as the space's description says, or yes."""
     score: str = "nwot"
     """What `zero-cost` measures: nwot, synflow, jacov, snip, grad_norm, zen, params, flops."""
     latency: int | None = Field(None, ge=1)
@@ -124,9 +127,11 @@ class Settings(BaseModel):
     @field_validator("ledger")
     @classmethod
     def _ledger_from_anywhere(cls, value: str | None) -> str | None:
-        """A path, or that in the URL of a SQLite file; what a server keeps has one address for all."""
-        if value is None or "://" not in value:
-            return value and absolute(value)
+        """The path in the URL of a SQLite file; what a server keeps has one address for all."""
+        if value is None:
+            return None
+        if "://" not in value:
+            raise ValueError(ADDRESSES)
         found = re.fullmatch(r"(sqlite(?:\+\w+)?:///)((?!:memory:|file:).+)", value)
         return f"{found[1]}{absolute(found[2])}" if found else value
 
@@ -233,13 +238,20 @@ def _validated(data: dict[str, Any]) -> Settings:
 
 
 def dump_settings(settings: Settings) -> str:
-    """Settings as TOML; reading it gives equal settings. None values and passwords in URLs are left out."""
+    """Settings as TOML; reading it gives equal settings.
+
+    None values, passwords in URLs and what has no effect with the evaluator are left out.
+    """
     lines = ["# Settings of this run, as used. `vitruvius run` on this folder continues with them."]
     plain = settings.model_dump(exclude_none=True)
-    tables = {table: plain.pop(table) for table in _TABLES}
-    lines += [f"{key} = {_toml(value)}" for key, value in plain.items()]
+    tables = {"": plain, **{table: plain.pop(table) for table in _TABLES}}
     for table, values in tables.items():
-        lines += ["", f"[{table}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
+        told = [
+            f"{key} = {_toml(value)}"
+            for key, value in values.items()
+            if settings.evaluator in _SERVES.get(key, (settings.evaluator,))
+        ]
+        lines += ["", f"[{table}]", *told] if table and told else told
     return "\n".join(lines) + "\n"
 
 

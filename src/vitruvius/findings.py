@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vitruvius.knowledge.principle import Effect
+from vitruvius.knowledge.share import Share
+
+_DEVICES = 3
+"""Latencies on more of them would hide the rest of a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +23,7 @@ class Winner:
         id: Its canonical identity.
         score: Validation metric in the task's unit.
         evaluation: Which counted evaluation found it, from 1.
-        share: Why it was measured: "initial", "open", "guided" ...
+        share: Why it was measured.
         params: Millions of parameters, None if not known.
         latency: Device -> milliseconds, as far as it was measured.
         flops: Millions of multiply-adds, None if not known.
@@ -32,7 +36,7 @@ class Winner:
     id: str
     score: float
     evaluation: int
-    share: str
+    share: Share
     params: float | None
     latency: Mapping[str, float]
     flops: float | None
@@ -88,7 +92,8 @@ class Cut:
     """One pruning decision.
 
     Attributes:
-        share: Part of the space that stayed open to guided proposals, 1 for all of it; None for a re-opening.
+        share: Part of `Summary.whole` that stayed open to guided proposals, 1 for all of it; None for a
+            re-opening.
         reopened: Whether it opened what had been cut.
         lines: What was decided, in words.
     """
@@ -112,6 +117,9 @@ class CallLine:
         seconds: Wall time.
         cost: US dollars paid; None if it is not known for all of them.
         cached: How many replies came from the cache.
+        paid: US dollars paid, as far as they are known.
+        unpriced: How many calls have a cost that is not known.
+        estimated: Of how many the tokens are estimated.
     """
 
     model: str
@@ -123,6 +131,9 @@ class CallLine:
     seconds: float
     cost: float | None = None
     cached: int = 0
+    paid: float = 0.0
+    unpriced: int = 0
+    estimated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +162,16 @@ class Summary:
         session: Id of the session.
         task: Name of the target.
         metric: Name of the validation metric.
-        unit: Its unit.
+        unit: Its unit as it stands behind a number; empty where none is needed.
         maximize: Whether larger is better.
         finished: Whether the session reached its end.
         planned: Evaluations that were planned, None if not known.
         counted: Evaluations that count against the budget.
-        paid: Those of them that were carried out here and not taken from an earlier session.
+        paid: Evaluations that were carried out here and not taken from an earlier session, those without a
+            score too.
         failures: Evaluations without a score, by status.
         reasoner: What proposed principles.
         proposer: What wrote codes.
-        model: The code model.
         sources: Source tasks: name, what was seen of them, what was held back.
         plan: What was announced before the session.
         winners: The best architectures, best first.
@@ -178,6 +189,8 @@ class Summary:
         notes: What the reasoner had to say.
         settings: The settings file as used.
         constraint: What every candidate satisfies and how much of the space that leaves; empty for none.
+        tabled: How much of the space the table has; empty where it has all, or a constraint says it.
+        asked: The costs that objectives or the constraint name.
         foretold: Which latencies are predicted, and how well; empty where none is.
         front: The Pareto front, cheapest first; empty without objectives beside the score.
         volumes: Hypervolume after each counted evaluation by method, 1 for the best score at the lowest cost.
@@ -198,7 +211,6 @@ class Summary:
     failures: Mapping[str, int]
     reasoner: str
     proposer: str
-    model: str
     sources: tuple[Mapping[str, Any], ...]
     plan: tuple[str, ...]
     winners: tuple[Winner, ...]
@@ -216,6 +228,8 @@ class Summary:
     notes: tuple[str, ...]
     settings: str = field(default="", repr=False)
     constraint: str = ""
+    tabled: str = ""
+    asked: tuple[str, ...] = ()
     foretold: tuple[str, ...] = ()
     front: tuple[FrontLine, ...] = ()
     volumes: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
@@ -226,6 +240,23 @@ class Summary:
     def best(self) -> Winner | None:
         """The best architecture, None before the first score."""
         return self.winners[0] if self.winners else None
+
+    @property
+    def whole(self) -> str:
+        """What was pruned, in words."""
+        limited = "what the table has" if self.tabled else "the space"
+        return "what the constraint allows" if self.constraint else limited
+
+    def costs_of(self, winner: Winner) -> str:
+        """What an architecture costs, as it goes on in a line: latencies where they are few or asked for."""
+        named = {"M parameters": winner.params, "M multiply-adds": winner.flops}
+        told = [f"{value:.3f} {name}" for name, value in named.items() if value is not None]
+        told += [
+            f"{value:.3g} ms on {device}"
+            for device, value in winner.latency.items()
+            if len(winner.latency) <= _DEVICES or f"latency[{device}]" in self.asked
+        ]
+        return "".join(f", {one}" for one in told)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""

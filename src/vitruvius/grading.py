@@ -22,7 +22,7 @@ from vitruvius.agents.reasoner import Brief
 from vitruvius.agents.statistics import candidates
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.space import Choices
-from vitruvius.knowledge.observations import Observations
+from vitruvius.knowledge.observations import Observations, midranks
 from vitruvius.knowledge.population import Population
 from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.principle import Proposal
@@ -80,9 +80,7 @@ class KnownTask:
     @cached_property
     def quantiles(self) -> Floats:
         """Mid-rank of each score among all: (N,), 1 is the best."""
-        ordered = np.sort(self.scores)
-        left, right = (np.searchsorted(ordered, self.scores, side=side) for side in ("left", "right"))
-        return (left + right) / (2.0 * len(ordered))
+        return midranks(self.scores, self.scores)
 
     @cached_property
     def best(self) -> Mask:
@@ -207,9 +205,7 @@ def area(known: KnownTask, ranking: Floats) -> float:
 
     0.5 is chance, 1 is perfect; equals are cut in random order.
     """
-    ordered = np.sort(ranking)
-    left, right = (np.searchsorted(ordered, ranking[known.best], side=side) for side in ("left", "right"))
-    return float(((left + right) / (2.0 * len(ordered))).mean())
+    return float(midranks(ranking, ranking[known.best]).mean())
 
 
 def regret(draw: Draw, ranking: Floats, evaluations: int) -> float:

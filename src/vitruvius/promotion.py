@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vitruvius.agents.aims import Feasible
 from vitruvius.agents.journal import Journal
 from vitruvius.generator.evaluation.halving import Rung, Trainer, Trains, Trial, hyperband, promote
 from vitruvius.generator.evaluation.recipe import Recipe
@@ -45,13 +46,16 @@ class Plan:
     seed: int = 0
 
 
-def promote_best(journal: Journal, plan: Plan, say: Callable[[str], None]) -> list[Rung]:
+def promote_best(
+    journal: Journal, plan: Plan, say: Callable[[str], None], feasible: Feasible | None = None
+) -> list[Rung]:
     """Train the best of a session longer: of three rungs the best factor², then the best factor in full.
 
     Args:
         journal: Of the session, which was run with the first of the plan's recipes.
         plan: How.
         say: Called with a line for each rung.
+        feasible: What Hyperband may draw; None for the whole space.
     """
     space, factor = journal.task.space, plan.factor
 
@@ -68,7 +72,7 @@ def promote_best(journal: Journal, plan: Plan, say: Callable[[str], None]) -> li
     if plan.hyperband:
         # The same draws whenever the folder is run again. The search was the first bracket.
         rng = np.random.default_rng([plan.seed, HYPERBAND_STREAM])
-        for rung in hyperband(_uniform(space, rng), plan.recipes, measure, space, factor, start=1):
+        for rung in hyperband(_uniform(space, feasible, rng), plan.recipes, measure, space, factor, start=1):
             rungs.append(rung)
             how = "drew" if rung.drawn else "promoted"
             say(f"hyperband: {how} {len(rung.measurements)} for {rung.recipe.fidelity}")
@@ -78,7 +82,8 @@ def promote_best(journal: Journal, plan: Plan, say: Callable[[str], None]) -> li
 def trials(ledger: Ledger, session: str) -> list[Trial]:
     """What was measured after the search of a session and need not be measured again, in order."""
     found = [_trial(event.data) for event in ledger.events(session, KIND)]
-    return [t for t in found if t.measurement.status.permanent or t.measurement.status is Status.STOPPED]
+    settled = (Status.OK, Status.INVALID, Status.DIVERGED, Status.STOPPED)
+    return [t for t in found if t.measurement.status in settled]
 
 
 def trial_lines(found: Sequence[Trial], metric: str, unit: str) -> Iterator[str]:
@@ -92,8 +97,10 @@ def trial_lines(found: Sequence[Trial], metric: str, unit: str) -> Iterator[str]
             yield f"  {m.score:.2f} {unit}  {m.key}"
 
 
-def _uniform(space: SearchSpace, rng: np.random.Generator) -> Callable[[int], Sequence[Architecture]]:
-    return lambda count: space.architectures(space.sample(count, rng))
+def _uniform(
+    space: SearchSpace, feasible: Feasible | None, rng: np.random.Generator
+) -> Callable[[int], Sequence[Architecture]]:
+    return lambda count: space.architectures((feasible or space).sample(count, rng))
 
 
 def _trial(data: dict[str, Any]) -> Trial:

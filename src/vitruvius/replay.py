@@ -17,11 +17,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vitruvius.agents.aims import read_aims
 from vitruvius.agents.exhibits import Sizes, exhibits
 from vitruvius.agents.journal import Journal
 from vitruvius.agents.opening import session_id
 from vitruvius.agents.options import Options
-from vitruvius.agents.reasoner import Brief, ModelCall, Reasoner
+from vitruvius.agents.reasoner import Brief, Experiment, ModelCall, Reasoner
 from vitruvius.agents.spending import Limits, Spent
 from vitruvius.building import build_sources, build_task
 from vitruvius.config import SETTINGS_FILE, load_settings
@@ -85,7 +86,8 @@ class Replayed:
         refused: Reason -> count.
         tokens: In and out.
         seconds: Of model calls and all else.
-        cost: US dollars, None if the price of the model is not known.
+        paid: US dollars, as far as they are known.
+        unpriced: Calls whose cost is not known.
         notes: Sentences for the user.
     """
 
@@ -94,7 +96,8 @@ class Replayed:
     refused: Counter[str] = field(default_factory=Counter[str])
     tokens: tuple[int, int] = (0, 0)
     seconds: float = 0.0
-    cost: float | None = 0.0
+    paid: float = 0.0
+    unpriced: int = 0
     notes: list[str] = field(default_factory=list[str])
 
     def add(self, calls: Sequence[ModelCall]) -> None:
@@ -103,8 +106,13 @@ class Replayed:
             self.tokens[0] + sum(call.tokens_in for call in calls),
             self.tokens[1] + sum(call.tokens_out for call in calls),
         )
-        for call in calls:
-            self.cost = None if call.cost is None or self.cost is None else self.cost + call.cost
+        self.paid += sum(call.cost or 0.0 for call in calls)
+        self.unpriced += sum(call.cost is None for call in calls)
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars; None if it is not known for all calls."""
+        return None if self.unpriced else self.paid
 
     def count(self, status: PrincipleStatus) -> int:
         """How many principles have this status."""
@@ -144,14 +152,24 @@ def recorded(run: Path, number: int | None = None) -> Recorded:
             told = ", ".join(str(one) for one in sorted(events)) or "none"
             raise UserError(f"{run} has no reflection {number}. Its reflections: {told}.")
         born = _born(journal, number)
-        earlier = [i for at, event in events.items() if number is None or at < number
-                   for i in event.data["proposed"]]  # fmt: skip
+        before_it = [event for at, event in events.items() if number is None or at < number]
+        earlier = [one for event in before_it for one in event.data["proposed"]]
         everything = [journal.observations(name) for name in journal.tasks]
         before = [one.take(one.order < born) for one in everything]
-        options = {k: v for k, v in session.settings.items() if k in Options.model_fields}
-        limit, seed = options.get("principles", 12), session.seed * 1000 + (number or 0)
-        visible = [one for one in (part.visible() for part in before) if len(one)]
-        brief = Brief(task.space, task.name, visible, _known(journal, earlier, before), limit, seed)
+        options = Options(**{k: v for k, v in session.settings.items() if k in Options.model_fields})
+        aims, seed = read_aims(task, options), session.seed * 1000 + (number or 0)
+        brief = Brief(
+            task.space,
+            task.name,
+            [one for one in (part.visible() for part in before) if len(one)],
+            _known(journal, earlier, before),
+            options.principles,
+            seed,
+            where=aims.words,
+            objectives=() if aims.objectives is None else aims.objectives.names,
+            allowed=aims.draws(seed),
+            asked=[Experiment(**one) for event in before_it for one in event.data.get("experiments", ())],
+        )
         proposed = tuple(events[number].data["proposed"]) if number is not None else ()
         reasoner = str(session.settings.get("reasoner", "statistics"))
     return Recorded(run, number, brief, everything, born, proposed, reasoner)

@@ -21,14 +21,19 @@ from vitruvius.findings import CallLine, Cut, FrontLine, PrincipleLine, Summary,
 from vitruvius.generator.space import get_space
 from vitruvius.knowledge.evidence import agrees
 from vitruvius.knowledge.ledger import Ledger
+from vitruvius.knowledge.observations import midranks
+from vitruvius.knowledge.predicate import Predicate, costs_in
 from vitruvius.knowledge.principle import Principle, PrincipleStatus
 from vitruvius.knowledge.pruning import PruningCost, Restriction, pruning_cost
 from vitruvius.knowledge.records import CallRecord, Event, Learned, SessionRecord
 from vitruvius.knowledge.run_folder import SETTINGS_FILE, open_ledger, shared_ledger
+from vitruvius.knowledge.share import Share
 from vitruvius.tradeoff import Tradeoff, known_costs, of_baseline, volumes
 
 SHOWN = 5
 """Number of best architectures in a summary."""
+NEEDLESS = ("fraction", "score")
+"""Units that say nothing behind a number."""
 POOL = ("asked", "unfinished", "invalid", "duplicate", "known", "outside", "kept")
 """What a batch counts of the sequences that were written for it."""
 REFUSED = {
@@ -63,7 +68,8 @@ def summarise(run: str | Path) -> Summary:
     """
     folder = Path(run)
     settings = folder / SETTINGS_FILE
-    text = settings.read_text(encoding="utf-8") if settings.is_file() else ""
+    # Only shown here: bytes that are no text hide nothing else.
+    text = settings.read_text(encoding="utf-8", errors="replace") if settings.is_file() else ""
     with open_ledger(folder) as ledger:
         session = session_id(folder) if shared_ledger(folder) else None
         return summarise_session(ledger, session, run=str(run), settings=text)
@@ -116,13 +122,15 @@ class _Gathering:
         plan: Mapping[str, Any] = plans[-1].data if plans else {}
         used = self.record.settings
         cost = self.pruning_cost()
-        front, volume = self.tradeoff(plan.get("aims", {}))
+        aims: Mapping[str, Any] = plan.get("aims", {})
+        front, volume = self.tradeoff(aims)
+        unit, feasible, where = str(plan.get("unit", "")), str(aims.get("feasible", "")), used.get("where")
         return Summary(
             run=run,
             session=self.record.id,
             task=self.record.task,
             metric=str(used.get("metric", "score")),
-            unit=str(plan.get("unit", "")),
+            unit="" if unit in NEEDLESS else unit,
             maximize=self.maximize,
             finished=bool(self.of_kind("done")),
             planned=plan.get("evaluations"),
@@ -131,7 +139,6 @@ class _Gathering:
             failures=dict(Counter(str(x.measurement.status) for x in self.learned if not x.measurement.ok)),
             reasoner=str(used.get("reasoner", "")),
             proposer=str(plan.get("proposer", used.get("proposer", ""))),
-            model=str(plan.get("model", "")),
             sources=tuple(plan.get("sources", ())),
             plan=tuple(plan.get("lines", ())),
             winners=self.winners(),
@@ -150,12 +157,14 @@ class _Gathering:
             calls=_call_lines(self.calls),
             notes=tuple(note for event in self.of_kind("reflection") for note in event.data.get("notes", ())),
             settings=settings or "\n".join(f"{name} = {value!r}" for name, value in sorted(used.items())),
-            constraint=str(plan.get("aims", {}).get("feasible", "")),
+            constraint=feasible if where else "",
+            tabled="" if where else feasible,
+            asked=_asked(aims.get("objectives", ()), where),
             foretold=tuple(plan.get("latency", ())),
             front=front,
             volumes=volume,
             believed=self.believed(),
-            dear=tuple(plan.get("aims", {}).get("costs", ())),
+            dear=tuple(aims.get("costs", ())),
         )
 
     def believed(self) -> tuple[str, ...]:
@@ -213,7 +222,7 @@ class _Gathering:
                 drawn[event.number] = now
         if not drawn:
             return None
-        draws = [x for x in self.counted if x.share == "open" and x.measurement.ok and x.batch in drawn]
+        draws = [x for x in self.counted if x.share is Share.OPEN and x.measurement.ok and x.batch in drawn]
         inside = [_is_inside(drawn[x.batch], x) for x in draws]
         return pruning_cost(self.quantiles(draws), np.array(inside, dtype=np.bool_))
 
@@ -223,8 +232,7 @@ class _Gathering:
         reference = np.array(frozen[0] if frozen else [], dtype=np.float64)
         sign = 1.0 if self.maximize else -1.0
         scores = np.array([sign * (x.measurement.score or 0.0) for x in learned], dtype=np.float64)
-        below, upto = (np.searchsorted(reference, scores, side=side) for side in ("left", "right"))
-        return (below + upto) / (2.0 * max(len(reference), 1))
+        return midranks(reference, scores)
 
     def refused(self) -> dict[str, int]:
         """How much was refused, by reason: sequences of the code model, then replies of the reasoner."""
@@ -288,6 +296,12 @@ def _winner(evaluation: int, learned: Learned, supported: Sequence[Principle]) -
     )
 
 
+def _asked(objectives: Sequence[str], where: str | None) -> tuple[str, ...]:
+    """The costs that objectives or the constraint name, each once."""
+    bounded = costs_in(Predicate.parse(where)) if where else ()
+    return tuple(dict.fromkeys([*objectives, *bounded]))
+
+
 def _is_inside(restriction: Restriction, learned: Learned) -> bool:
     """Whether a measured architecture lies in what a restriction left."""
     costs = {name: np.array([value]) for name, value in known_costs(learned).items()}
@@ -345,6 +359,9 @@ def _call_lines(records: Sequence[CallRecord]) -> tuple[CallLine, ...]:
             seconds=sum(float(call["seconds"]) for call in calls),
             cost=_cost(calls),
             cached=sum(bool(call.get("cached")) for call in calls),
+            paid=sum(float(call.get("cost") or 0.0) for call in calls),
+            unpriced=sum(call.get("cost") is None for call in calls),
+            estimated=sum(bool(call.get("estimated")) for call in calls),
         )
         for (model, template), calls in groups.items()
     )

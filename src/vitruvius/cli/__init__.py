@@ -43,7 +43,10 @@ def _run() -> None:
         try:
             argument.encode()
         except UnicodeEncodeError:
-            _fail(f"The argument {argument!a} is not valid UTF-8: write it anew, or rename the file.")
+            _fail(
+                f"The argument {argument!a} is not valid UTF-8: write it anew, rename the file, or, where "
+                "your locale knows no UTF-8, set PYTHONUTF8=1."
+            )
     try:
         from vitruvius.cli.commands import app
 
@@ -52,6 +55,13 @@ def _run() -> None:
         if debug:
             raise
         _fail(str(error))
+    except ImportError as error:
+        if debug:
+            raise
+        _fail(
+            f"{error.name or 'A package'} cannot be imported ({error}): `vitruvius doctor` says what is "
+            "missing."
+        )
     except Exception as error:
         if debug or not (isinstance(error, OSError) or _disk_full(error) or _memory_full(error)):
             raise

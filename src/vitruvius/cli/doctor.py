@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 def doctor(
     reasoner: Annotated[
-        str | None, typer.Option(help="Examine this reasoner instead: statistics, openai:MODEL, vllm:...")
+        str | None,
+        typer.Option(
+            help="Examine this reasoner instead: statistics, openai:MODEL, vllm:PATH-OR-NAME, "
+            "both:openai:MODEL, FILE.py:NAME."
+        ),
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Reflections of the exam; by default 6.")] = None,
     templates: Annotated[Path | None, typer.Option(help="Folder with prompt templates of your own.")] = None,
@@ -32,7 +36,7 @@ def doctor(
     from vitruvius.doctor import Check, examine
 
     checks: list[Check] = []
-    for check in examine():
+    for check in examine(_say):
         checks.append(check)
         if not as_json:
             _print(check.name, check.ok, check.needed, check.detail, check.mend)
@@ -42,6 +46,11 @@ def doctor(
     if not as_json:
         typer.echo(f"missing for the main job: {', '.join(missing)}" if missing else "the main job can run")
     raise typer.Exit(1 if missing else 0)
+
+
+def _say(line: str) -> None:
+    """What is no part of the answer goes to standard error."""
+    typer.echo(line, err=True)
 
 
 def _print(name: str, ok: bool, needed: bool, detail: str, mend: str) -> None:
@@ -58,16 +67,13 @@ def _examine(spec: str, trials: int | None, templates: Path | None, as_json: boo
     from vitruvius.agents.spending import Allowance, Limits
     from vitruvius.exam import TRIALS, take_exam
 
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
-
-    reasoner = make_reasoner(spec, templates=templates, say=say)
+    reasoner = make_reasoner(spec, templates=templates, say=_say)
     count = trials or TRIALS
     if reasoner.uses_templates and getattr(reasoner, "price", None) != FREE:
         most = min(count * Limits().money, Allowance().money)
-        say(f"{count} reflection{'s' * (count != 1)} of {reasoner.name}, at most ${most:.2f} in all")
+        _say(f"{count} reflection{'s' * (count != 1)} of {reasoner.name}, at most ${most:.2f} in all")
     try:
-        report = take_exam(reasoner, trials=count, say=say)
+        report = take_exam(reasoner, trials=count, say=_say)
     finally:
         reasoner.close()
     if as_json:
@@ -77,6 +83,7 @@ def _examine(spec: str, trials: int | None, templates: Path | None, as_json: boo
 
 
 def _print_report(report: Report) -> None:
+    from vitruvius.agents.spending import told_cost
     from vitruvius.exam import EVALUATIONS, FEWEST
 
     count = len(report.trials)
@@ -102,7 +109,7 @@ def _print_report(report: Report) -> None:
     if not math.isfinite(low):
         interval = f"no interval from {count} trial{'s' * (count != 1)}: --trials {FEWEST} or more gives one"
     typer.echo(f"better than statistics by {mean:+.4f}, {interval}")
-    cost = "not known" if report.cost is None else f"${report.cost:.4f}"
+    cost = told_cost(report.paid, report.unpriced)
     tokens = f"{report.tokens[0]:,} tokens in, {report.tokens[1]:,} out"
     typer.echo(f"spent            {report.seconds:.0f} s, {tokens}, {cost}")
     for note in report.notes[:3] if report.replies else []:

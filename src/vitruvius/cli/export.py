@@ -12,14 +12,11 @@ if TYPE_CHECKING:
     from vitruvius.config import Settings
     from vitruvius.findings import Summary
     from vitruvius.generator.evaluation.task import Measurement
-    from vitruvius.generator.export import Rival
+    from vitruvius.generator.export import Exported, Rival
     from vitruvius.generator.networks.costs import Shape
     from vitruvius.generator.networks.families.base import Family
     from vitruvius.generator.space import Architecture
     from vitruvius.knowledge.records import Learned
-
-UNIFORM = ("initial", "open")
-"""Shares of a run that are drawn uniformly from the whole space."""
 
 
 Classes = Annotated[int | None, typer.Option(min=2, max=1_000_000, help="Classes, for data of your own.")]
@@ -54,7 +51,6 @@ def export(
     """
     from vitruvius.errors import UserError
     from vitruvius.generator.export import Card, export_card
-    from vitruvius.generator.files import as_argument
     from vitruvius.generator.networks import family
     from vitruvius.generator.space import get_space
     from vitruvius.summary import summarise
@@ -72,25 +68,37 @@ def export(
         "classes": classes, "in_channels": channels, "height": size, "width": size, "stem": width,
         "cells": cells, "extras": tuple(extra) if extra is not None else None,
     }  # fmt: skip
-    shape = _known_shape(summary.task, settings, networks, given)
-    shape = _with(shape, given, summary.task, networks)
+    known = _known_shape(summary.task, settings, networks, given)
+    scored = _scored(chosen, learned, longer)
     card = Card(
-        space=space.name, architecture=chosen.key, shape=shape, task=summary.task,
+        space=space.name, architecture=chosen.key, task=summary.task,
+        shape=_with(known, given, summary.task, networks),
         **_data(settings),
-        measured=tuple(_measured(summary, learned, longer, chosen)),
+        measured=tuple(_measured(summary, learned, scored)),
+        measured_on=_measured_on(scored, known, settings),
         principles=_principles(summary, chosen.key),
         rival=_rival(settings, summary, learned),
     )  # fmt: skip
     done = export_card(card, to or run / "winner")
     typer.echo(f"exported {chosen.key}")
-    typer.echo(f"  to {done.folder}: {', '.join(done.files)}")
-    typer.echo(f"  checked in a clean process: largest difference of the outputs {done.difference:.1e}")
+    for line in _told(done, networks):
+        typer.echo(f"  {line}")
+
+
+def _told(done: Exported, networks: Family) -> list[str]:
+    """What was written and how it was checked."""
+    from vitruvius.generator.files import as_argument
+
+    onnx = f"no model.onnx: {', '.join(done.missing)} missing, pip install 'vitruvius[onnx]'"
     if done.onnx_difference is not None:
-        typer.echo(f"  model.onnx in ONNX Runtime: {done.onnx_difference:.1e}")
-    else:
-        typer.echo(f"  no model.onnx: {', '.join(done.missing)} missing, pip install 'vitruvius[onnx]'")
+        onnx = f"model.onnx in ONNX Runtime: {done.onnx_difference:.1e}"
     hint = f": `vitruvius retrain {as_argument(done.folder)}` trains it" if networks.images else ""
-    typer.echo(f"  untrained{hint}")
+    return [
+        f"to {done.folder}: {', '.join(done.files)}",
+        f"checked in a clean process: largest difference of the outputs {done.difference:.1e}",
+        onnx,
+        f"untrained{hint}",
+    ]
 
 
 def _settings(run: Path) -> Settings | None:
@@ -118,18 +126,19 @@ def _known_shape(
     if settings is not None and settings.evaluator in TRAINING:
         recipe = load_recipe(settings.train.recipe)
         sizes = [given[name] for name in ("classes", "in_channels", "height", "width")]
-        if None in sizes:
-            try:
-                images = load_images(
-                    settings.dataset, None, settings.train.split,
-                    classes=settings.train.classes, image_size=settings.train.image_size,
-                )  # fmt: skip
-            except UnknownNameError:
-                raise UserError(
+        try:
+            images = load_images(
+                settings.dataset, None, settings.train.split,
+                classes=settings.train.classes, image_size=settings.train.image_size,
+            )  # fmt: skip
+            sizes = [images.classes, *images.size]
+        except UserError as error:
+            if None in sizes:
+                gone = UserError(
                     f"What the run trained on is no longer at {settings.dataset}: put it back, or say "
                     "--classes, --channels and --size."
-                ) from None
-            sizes = [images.classes, *images.size]
+                )
+                raise (gone if isinstance(error, UnknownNameError) else error) from None
         return Shape(*sizes, stem=recipe.width, cells=recipe.cells, extras=recipe.extras)
     dataset = task.partition("/")[2]
     if dataset == "digits":
@@ -199,24 +208,52 @@ def _best_key(settings: Settings | None, summary: Summary, longer: list[Measurem
     return summary.best.key if summary.best else ""
 
 
-def _measured(
-    summary: Summary, learned: list[Learned], longer: list[Measurement], chosen: Architecture
-) -> list[str]:
-    """What the run knows of this architecture, for the card."""
-    from vitruvius.generator.export.card import with_interval
-
+def _scored(chosen: Architecture, learned: list[Learned], longer: list[Measurement]) -> list[Measurement]:
+    """Measurements of this architecture that have a score: of several fidelities of the last, the longest."""
     found = [m for m in [*(x.measurement for x in learned), *longer] if m.id == chosen.id]
     known = [m for m in found if m.score is not None]
+    return [m for m in known if (m.evaluator, m.fidelity) == (known[-1].evaluator, known[-1].fidelity)]
+
+
+def _measured_on(scored: list[Measurement], known: Shape | None, settings: Settings | None) -> Shape | None:
+    """What the network that was measured was built for; None where nothing was, or that is not known.
+
+    Args:
+        scored: Measurements of one architecture.
+        known: What networks for the run's data are built for.
+        settings: Those of the run.
+    """
+    from vitruvius.building import build_rungs
+    from vitruvius.generator.evaluation.recipe import Recipe
+
+    if not scored or known is None:
+        return None
+    how, _, digest = scored[-1].evaluator.partition(":")
+    if how == "table":
+        return known
+    if how == "zero-cost":  # of the benchmark's size
+        return replace(known, stem=0, cells=0)
+    if how != "train":
+        return None
+    recipes = [Recipe()] if settings is None else build_rungs(settings)
+    used = next((recipe for recipe in recipes if recipe.digest == digest), None)
+    return used and replace(known, stem=used.width, cells=used.cells, extras=used.extras)
+
+
+def _measured(summary: Summary, learned: list[Learned], known: list[Measurement]) -> list[str]:
+    """What the run knows of an architecture, whose measurements are `known`, for the card."""
+    from vitruvius.generator.export.card import with_interval
+
     if not known:
         return [f"not measured in {summary.run}"]
-    m = known[-1]  # of several fidelities the last, which is the longest
-    known = [other for other in known if (other.evaluator, other.fidelity) == (m.evaluator, m.fidelity)]
+    m = known[-1]
     counted = [x for x in learned if x.counted]
     first = next((number for number, x in enumerate(counted, start=1) if x.measurement.id == m.id), None)
     scores = tuple(float(one.score or 0.0) for one in known)
     told = f"{scores[0]:.4g}" if len(scores) == 1 else f"{with_interval(scores)} over {len(scores)} seeds"
     took = f"{m.seconds:.0f} s" if m.seconds else ""
-    how = [m.fidelity, f"seed {m.seed}", took, f"on {m.device}" if m.device else ""]
+    seed = "" if m.evaluator.startswith("table:") else f"seed {m.seed}"  # tables hold means over seeds
+    how = [m.fidelity, seed, took, f"on {m.device}" if m.device else ""]
     return [
         f"{summary.metric} {told} {summary.unit}".rstrip()
         + f" on {summary.task}, used for the search: expect less on new data",
@@ -248,7 +285,7 @@ def _rival(settings: Settings | None, summary: Summary, learned: list[Learned]) 
         if last is None:
             return None
         return Rival(key=curve.keys[last], what=f"the best of random search at {summary.counted} evaluations")
-    drawn = [x.measurement for x in learned if x.counted and x.share in UNIFORM]
+    drawn = [x.measurement for x in learned if x.counted and x.share.uniform]
     scored = [(m.score, m.key) for m in drawn if m.score is not None]
     if not scored:
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     Costs = Callable[[NDArray[np.int8]], Mapping[str, NDArray[np.float64]]]
 
 _SHARE = re.compile(r"top\s*(\d+(?:\.\d+)?)\s*%")
-_SUFFIXES = (".csv", ".jsonl")
+_ENDINGS = (".csv", ".jsonl", ".parquet")
 _OTHERS = 2000  # architectures of the space that say how far apart two of it are
 
 
@@ -45,28 +44,34 @@ def sample(
         typer.Option(help="Run folder: it says what is good, and what that costs; not drawn again."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write to this .jsonl or .csv file instead of printing.")
+        Path | None, typer.Option(help="Write to this .csv, .jsonl or .parquet file instead of printing.")
     ] = None,
     engine: Annotated[
         str, typer.Option(help="uniform, ngram, transformers, vllm or vllm-server.")
     ] = "transformers",
     temperature: Annotated[float, typer.Option(help="Sampling temperature, above 0, at most 2.")] = 1.0,
     url: Annotated[str | None, typer.Option(help="For vllm-server: a server that runs already.")] = None,
-    draw_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the model's training.")] = 0,
+    draw_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw: another one draws others.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the model's training: another one is another model.")
+    ] = 0,
 ) -> None:
     """Draw codes and print them with the architectures that they decode to."""
-    from vitruvius.generator.library import load_or_train
+    from vitruvius.generator.files import check_ending
+    from vitruvius.generator.library import load_or_train, model_folder
     from vitruvius.generator.pool import fill_pool
     from vitruvius.generator.proposers import Request, make_proposer
     from vitruvius.generator.space import get_space
     from vitruvius.knowledge.run_folder import know_spaces
 
+    if out is not None:
+        check_ending(out, _ENDINGS)
     if run is not None:
         know_spaces(run)
     wish = _wish(get_space(space), where, score, run)
-    if out is not None and out.suffix not in _SUFFIXES:
-        raise UserError(f"--out {out} ends with {out.suffix!r}, but {' or '.join(_SUFFIXES)} is needed.")
+    if seed and not model_folder(wish.space, seed).exists():
+        note = f"No model of {wish.space.name} has seed {seed} yet: one is trained first"
+        typer.echo(f"{note}. Other draws of a model that is there: --draw-seed {seed}.", err=True)
     model = load_or_train(wish.space, seed=seed, progress=lambda line: typer.echo(line, err=True))
     typer.echo(f"starting the engine {engine}", err=True)  # seconds, and more of them where it is vLLM
     guide = wish.guide(model.codec)
@@ -281,17 +286,18 @@ def _measured(space: SearchSpace, run: Path) -> _Measured:
 def _write(pool: Pool, codec: Codec, out: Path | None) -> None:
     """One architecture on each line: printed, or as a table in a file."""
     from vitruvius.generator.code_text import format_codes
+    from vitruvius.generator.evaluation.columns import write_columns
 
     space = codec.space
-    rows = zip(format_codes(pool.codes), space.keys(pool.choices), space.ids(pool.choices), strict=True)
+    codes, keys, ids = format_codes(pool.codes), space.keys(pool.choices), space.ids(pool.choices)
     if out is None:
-        for codes, key, _ in rows:
-            typer.echo(f"{codes:<{5 * codec.length}} {key}")
+        for code, key in zip(codes, keys, strict=True):
+            typer.echo(f"{code:<{5 * codec.length}} {key}")
         return
-    fields = ("codes", "architecture", "id")
-    with out.open("w", encoding="utf-8", newline="") as file:
-        if out.suffix == ".csv":
-            csv.writer(file).writerows([fields, *rows])
-        else:
-            file.writelines(json.dumps(dict(zip(fields, row, strict=True))) + "\n" for row in rows)
+    columns = {"codes": codes, "architecture": keys, "id": ids}
+    if out.suffix == ".jsonl":
+        rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+        out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    else:
+        write_columns(out, columns)
     typer.echo(f"{len(pool.choices)} architectures written to {out}", err=True)

@@ -27,9 +27,9 @@ def propose(
     """The architectures to time on a new device, chosen to tell most about all others."""
     from vitruvius.generator.evaluation.latency_files import write_proposals
     from vitruvius.generator.evaluation.latency_predictor import LatencySources
-    from vitruvius.generator.files import as_argument, refuse_existing
+    from vitruvius.generator.files import as_argument, check_out
 
-    refuse_existing(out)
+    check_out(out)
     known = _open(task, table)
     sources = LatencySources(known.space, known.bench.costs)
     keys = known.space.keys(sources.telling(number))
@@ -58,9 +58,9 @@ def predict(
 
     from vitruvius.generator.evaluation.latency_files import write_latencies
     from vitruvius.generator.evaluation.with_latency import WithLatency
-    from vitruvius.generator.files import refuse_existing
+    from vitruvius.generator.files import check_out
 
-    refuse_existing(out)
+    check_out(out)
     device, known = file.stem, _open(task, table)
     space = known.space
     bench = WithLatency(known.evaluator, {device: file}).open(space, known.dataset)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vitruvius.cli import principle_lines as lines
 from vitruvius.cli.principle_options import About, AsJson, Limit
+
+if TYPE_CHECKING:
+    from vitruvius.agents.options import Options
 
 
 def costs(
@@ -23,7 +26,10 @@ def costs(
         Path | None, typer.Option(help="A run folder, for its task, table and latency files.")
     ] = None,
     cost: Annotated[
-        str | None, typer.Option(help="params, flops or latency[DEVICE]; by default each that is known.")
+        str | None,
+        typer.Option(
+            help="params, flops, latency[DEVICE], or all; by default those that the run limits, if it does."
+        ),
     ] = None,
     about: About = None,
     limit: Limit = 5,
@@ -47,14 +53,14 @@ def costs(
     elif run is not None:
         raise UserError("--task and --run were both given: name one of them.")
     given = {"task": task, "table": None if table is None else str(table)}
-    searched = build_task(load_settings(settings, given))
+    loaded = load_settings(settings, given)
+    searched = build_task(loaded)
     known = sorted(known_costs(searched))
     if not known:
         raise UserError(f"Nothing is known of what architectures of {searched.name} cost.")
-    found = {
-        name: cost_rules(searched, name, predicate=predicate, about=about)
-        for name in ([cost] if cost is not None else known)
-    }
+    limited = [] if cost is not None or settings is None else _limited(loaded.options)
+    names = limited or (known if cost in (None, "all") else [cost])
+    found = {name: cost_rules(searched, name, predicate=predicate, about=about) for name in names}
     if as_json:
         lines.print_json([rule.as_json() for rules in found.values() for rule in rules[:limit]])
         return
@@ -62,3 +68,13 @@ def costs(
         lines.say(f"{name} in {searched.name}", style="bold")
         for rule in rules[:limit]:
             lines.say(f"{rule.change:+5.0%}  {rule.predicate.text()}: {rule.sentence()}")
+    if limited and len(known) > len(limited):
+        lines.say(f"What the run limits, of {len(known)} costs that are known; `--cost all` tells of each.")
+
+
+def _limited(options: Options) -> list[str]:
+    """The costs that a run bounds or wants to be small."""
+    from vitruvius.knowledge.predicate import Predicate, costs_in
+
+    bounds = () if options.where is None else costs_in(Predicate.parse(options.where))
+    return list(dict.fromkeys([*options.objectives, *bounds]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from vitruvius.knowledge.imports import Prior
     from vitruvius.knowledge.ledger import Ledger
@@ -146,6 +146,14 @@ def print_call(call: dict[str, Any], number: int) -> None:
     say("  reply")
     for line in str(call.get("reply", "")).splitlines():
         say(f"    {printable(line)}")
+
+
+def print_revisions(revisions: Sequence[Mapping[str, Any]]) -> None:
+    """What reasoners wanted to become of it, and why."""
+    for one in revisions:
+        by = "" if one["replacement"] is None else f" by {one['replacement']}"
+        done = {"narrow": "narrowed", "supersede": "superseded", "retract": "taken back"}[one["action"]]
+        say(f"  {done}{by}: {one['reason']}")
 
 
 def print_fate(history: Sequence[tuple[float, str, PrincipleStatus, Evidence]]) -> None:

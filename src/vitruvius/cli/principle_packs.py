@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    to: Annotated[Path, typer.Option("--to", help="The file to write.")],
+    to: Annotated[Path, typer.Option("--to", help="The .json file to write.")],
     run: Run = None,
     space: Space = None,
     task: Task = None,
@@ -28,9 +28,11 @@ def export(
     name: Annotated[str | None, typer.Option(help="Name of the pack; by default that of the run.")] = None,
 ) -> None:
     """Write principles into one file, for other runs."""
+    from vitruvius.generator.files import check_ending
     from vitruvius.knowledge.filters import Filters
     from vitruvius.knowledge.packs import export_pack
 
+    check_ending(to, (".json",))
     wanted = None if status == "any" else status
     with opened(run) as (folder, ledger):
         principles = Filters(space, task, wanted, about, min_support).select(ledger)
@@ -68,7 +70,7 @@ def import_(
     many = lines.principles(len(pack.principles))
     waits = "waits" if len(pack.principles) == 1 else "wait"
     lines.say(f"{many} {waits} in {run}, learned on {_labels(pack.labels)}.")
-    lines.say(f"`{again} --task SPACE/DATASET` takes them over and tests them.")
+    lines.say(f"`{again} --task SPACE/DATASET` takes them over and tests them: any task but these.")
 
 
 def transfer(run: Run = None, as_json: AsJson = False) -> None:

@@ -76,11 +76,13 @@ def show(
 
     with opened(run) as (_, ledger):
         principle = ledger.principle(id)
-        history = ledger.history(id)
+        history, revisions = ledger.history(id), _revisions(ledger, id)
         call = _call(ledger, principle)
         if as_json:
             steps = [_plain_step(*step) for step in history]
-            lines.print_json(lines.plain(principle) | {"history": steps, "call": call})
+            lines.print_json(
+                lines.plain(principle) | {"history": steps, "revisions": revisions, "call": call}
+            )
             return
         lines.print_whole(principle)
         _draw(ledger, principle, drawn)
@@ -89,6 +91,7 @@ def show(
     if call is not None:
         lines.print_call(call, principle.origin.call or 0)
     lines.print_fate(history)
+    lines.print_revisions(revisions)
 
 
 @app.command("search")
@@ -169,6 +172,13 @@ def _draw(ledger: Ledger, principle: Principle, drawn: int) -> None:
         claim = principle.proposal.direction
         lines.print_drawings("for it", told[place.task].supporting, place, claim, drawn)
         lines.print_drawings("against it", told[place.task].contradicting, place, -claim, drawn)
+
+
+def _revisions(ledger: Ledger, id: str) -> list[dict[str, Any]]:
+    """What reasoners wanted to become of a principle: action, reason and replacement of each, in order."""
+    events = [one for session in ledger.sessions() for one in ledger.events(session.id, "reflection")]
+    revisions = [one for event in events for one in event.data.get("revisions", ())]
+    return [one for one in revisions if one["principle"] == id]
 
 
 def _plain_step(when: float, session: str, status: PrincipleStatus, evidence: Evidence) -> dict[str, Any]:

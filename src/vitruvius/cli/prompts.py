@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import shlex
@@ -91,12 +92,17 @@ def diff(
     folder: Folder = None,
 ) -> None:
     """What differs between our template and yours, or between two versions of one."""
+    from vitruvius.prompts.library import locate
     from vitruvius.prompts.versions import built_in, difference, version
 
     second = version(old if new is None else new, folder, _runs(run))
     first = built_in(second.name) if new is None else version(old, folder, _runs(run))
     lines = difference(first, second)
-    same = f"{second.name}: yours is ours." if new is None else f"equal: both are {second.hash}."
+    name, same = second.name, f"equal: both are {second.hash}."
+    if new is None:
+        same = f"{name}: yours is the same as ours."
+        if locate(name, folder) == first.path:
+            same = f"{name}: you have none of your own; `vitruvius prompts edit {name}` makes one from ours."
     typer.echo("\n".join(lines) if lines else same)
 
 
@@ -163,6 +169,11 @@ def check(
             templates.append(library.load(place))
         except TemplateError as error:  # one that cannot even be read hides no other
             problems.append(library.Problem(str(place), 1, str(error)))
+    for template in templates:
+        if template.name not in (ours := library.names(library.BUILT_IN)):
+            near = difflib.get_close_matches(template.name, ours, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            typer.echo(f"note: nothing asks for a template called {template.name!r}.{hint}", err=True)
     record = None if run is None else _record(run)
     problems += _problems(templates, record, room_of(reasoner, context))
     _report(problems, len(wanted), as_json)

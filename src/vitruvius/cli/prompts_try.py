@@ -165,6 +165,7 @@ def _most(reasoner: Reasoner, repeat: int) -> str:
 
 def _print(record: Recorded, results: list[Replayed], repeat: int) -> None:
     """Both side by side, for people."""
+    from vitruvius.agents.spending import told_cost
     from vitruvius.knowledge.principle import PrincipleStatus
 
     which = "everything measured" if record.number is None else f"reflection {record.number}"
@@ -179,7 +180,7 @@ def _print(record: Recorded, results: list[Replayed], repeat: int) -> None:
     rows.append(("refused", [_refused(result) for result in results]))
     rows.append(("tokens in, out", [f"{r.tokens[0]:,}, {r.tokens[1]:,}" for r in results]))
     rows.append(("seconds", [f"{result.seconds:.1f}" for result in results]))
-    rows.append(("cost", ["not known" if r.cost is None else f"${r.cost:.4f}" for r in results]))
+    rows.append(("cost", [told_cost(r.paid, r.unpriced) for r in results]))
     wide = max(len(cell) for _, cells in rows for cell in cells) + 2
     for head, cells in rows:
         typer.echo(f"{head:18}" + "".join(f"{cell:{wide}}" for cell in cells).rstrip())

@@ -22,6 +22,12 @@ def retrain(
         str | None,
         typer.Option(help="Key of the architecture to compare with; by default the best of random search."),
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Shares for training, validation and test, 0.4,0.4,0.2; by default those of the run."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
 ) -> None:
     """Train the winner and its rival with the same recipe, data and seeds, and say whether it is better.
@@ -30,11 +36,12 @@ def retrain(
     interruption the same command goes on; seeds that were finished are not trained again.
     """
     try:
+        from vitruvius.generator.evaluation.images import as_split
         from vitruvius.generator.export.retraining import retrain as train_again
 
         done = train_again(
             folder, dataset=dataset, recipe=recipe, seeds=seeds, against=against, device=device,
-            progress=typer.echo,
+            split=None if split is None else as_split(split), progress=typer.echo,
         )  # fmt: skip
     except KeyboardInterrupt:
         typer.echo("\nStopped. Finished seeds are kept: the same command goes on.", err=True)

@@ -141,7 +141,9 @@ def _search(settings: Settings, where: Path, progress: Any) -> None:
         # Here, where the ledger is open: its password, if it has one, stands in no file.
         summary = summarise_session(session.ledger, session.id, run=str(where))
         plan = build_plan(settings)
-        rungs = promote_best(session.journal, plan, progress) if plan is not None else []
+        rungs = (
+            promote_best(session.journal, plan, progress, session.aims.feasible) if plan is not None else []
+        )
         lines = list(promotion_lines(rungs, session.task.metric))
     print_summary(summary)
     for line in lines:

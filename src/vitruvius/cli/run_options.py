@@ -12,7 +12,8 @@ Folder = Annotated[Path | None, typer.Option("--run", help="Run folder; by defau
 Task = Annotated[str | None, typer.Option(help="What is searched: SPACE/DATASET, or mine.toml/DATASET.")]
 Evaluations = Annotated[int | None, typer.Option(help="Budget: evaluations of the target.")]
 Reasoner = Annotated[
-    str | None, typer.Option(help="statistics, none, openai:MODEL, vllm:PATH-OR-NAME, both:MODEL.")
+    str | None,
+    typer.Option(help="statistics, none, openai:MODEL, vllm:PATH-OR-NAME, both:openai:MODEL, FILE.py:NAME."),
 ]
 Proposer = Annotated[str | None, typer.Option(help="auto, vllm, vllm-server, transformers, ngram, uniform.")]
 ProposerUrl = Annotated[str | None, typer.Option(help="Address of the server, for vllm-server.")]
@@ -23,7 +24,11 @@ Evaluator = Annotated[
     typer.Option(help="table (look up), train, ray (on a cluster), zero-cost (untrained), function (yours)."),
 ]
 Function = Annotated[
-    str | None, typer.Option(help="What function calls with each architecture: FILE.py:NAME, MODULE:NAME.")
+    str | None,
+    typer.Option(
+        help="What function calls with each architecture: FILE.py:NAME, MODULE:NAME. Larger is better; with "
+        "--set maximize=false, smaller."
+    ),
 ]
 Costs = Annotated[
     str | None,
@@ -65,6 +70,6 @@ Source = Annotated[
     list[str] | None, typer.Option(help="Source task; repeat it. `auto` or `none` as the only one.")
 ]
 Templates = Annotated[str | None, typer.Option(help="Folder with prompt templates of your own.")]
-Ledger = Annotated[str | None, typer.Option(help="SQLAlchemy URL of a shared ledger.")]
+Ledger = Annotated[str | None, typer.Option(help="SQLAlchemy URL of a shared ledger: sqlite:///path.db.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any other setting: NAME=VALUE; repeat it.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Only the summary at the end.")]

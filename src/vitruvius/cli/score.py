@@ -45,15 +45,15 @@ def score(
     from vitruvius.errors import UserError
     from vitruvius.generator.evaluation.latency_files import read_keys
     from vitruvius.generator.evaluation.scored import Setup, ZeroCost
-    from vitruvius.generator.files import refuse_existing
+    from vitruvius.generator.files import check_out
     from vitruvius.generator.space import get_space
 
+    names = _names(scores, latency)
     named = [*(architecture or ()), *(read_keys(keys) if keys is not None else ())]
     chosen = _chosen(get_space(space), named, sample, seed)
     if not chosen:
         raise UserError("Nothing to score: name architectures with -a TEXT, or draw some with --sample 10.")
-    refuse_existing(out)
-    names = [] if scores == "none" else [name.strip() for name in scores.split(",") if name.strip()]
+    check_out(out)
     evaluator = ZeroCost(dataset=dataset, setup=Setup(images, width, cells, device))
     bench = evaluator.open(get_space(space), evaluator.images.name)
     columns = [*names, *(f"ms, batch {batch}" for batch in latency or [])]
@@ -68,6 +68,27 @@ def score(
     if out is not None:
         _write(out, chosen, rows)
         typer.echo(f"wrote {out}")
+
+
+def _names(scores: str, latency: list[int] | None) -> list[str]:
+    """The scores that are asked for, each once.
+
+    Raises:
+        UnknownNameError: No such score.
+        UserError: Neither scores nor latencies.
+    """
+    from vitruvius.errors import UserError, unknown_name
+    from vitruvius.generator.evaluation.scored import NAMES
+
+    names = [] if scores == "none" else [name.strip() for name in scores.split(",") if name.strip()]
+    for name in names:
+        if name not in NAMES:
+            raise unknown_name("score", name, [*NAMES, "none"])
+    if not names and not latency:
+        raise UserError(
+            f"Nothing is asked of the networks: name --scores, of {', '.join(NAMES)}, or give --latency 1."
+        )
+    return list(dict.fromkeys(names))
 
 
 def _write(out: Path, chosen: list[Architecture], rows: dict[str, list[float]]) -> None:

@@ -22,9 +22,6 @@ MILESTONES = 5
 """Columns of the curve's table."""
 
 
-_DEVICES = 3  # latencies on more of them would hide the rest of a line
-
-
 def show(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print plain data.")] = False,
@@ -83,6 +80,8 @@ def _best(summary: Summary, console: Console) -> None:
     _line(console, f"evaluations: {summary.counted}{budget} counted, {summary.paid} paid")
     if summary.constraint:
         _line(console, f"constraint: {summary.constraint}")
+    if summary.tabled:
+        _line(console, f"table: {summary.tabled}")
     for line in summary.foretold:
         _line(console, line)
     if summary.failures:
@@ -93,14 +92,7 @@ def _best(summary: Summary, console: Console) -> None:
         return
     best = summary.best
     _title(console, f"Best architecture: {summary.metric} {number(best.score)} {summary.unit}".rstrip())
-    cost = "".join(
-        f", {value:.3f} M {name}"
-        for name, value in (("parameters", best.params), ("multiply-adds", best.flops))
-        if value is not None
-    )
-    if len(best.latency) <= _DEVICES:
-        cost += "".join(f", {value:.3g} ms on {device}" for device, value in best.latency.items())
-    _line(console, f"{best.key}  (evaluation {best.evaluation}, {best.share}{cost})")
+    _line(console, f"{best.key}  (evaluation {best.evaluation}, {best.share}{summary.costs_of(best)})")
     _line(console, best.drawing)
     for sentence in best.principles:
         _line(console, f"  agrees with: {sentence}")
@@ -195,7 +187,8 @@ def _principles(summary: Summary, console: Console) -> None:
     for principle in summary.principles:
         counts[principle.status] = counts.get(principle.status, 0) + 1
     told = ", ".join(f"{n} {status}" for status, n in counts.items()) or "none proposed"
-    _title(console, f"Principles: {told} (proposed by {summary.reasoner})")
+    nobody = not counts or summary.reasoner in ("", "none")
+    _title(console, f"Principles: {told}" + ("" if nobody else f" (from {summary.reasoner})"))
     if not summary.maximize and summary.principles:
         _line(console, f"a higher score means a better one here: a smaller {summary.metric}")
     for status, why in _WHY_NOT.items():
@@ -233,15 +226,14 @@ def _costs(summary: Summary, console: Console) -> None:
         outcomes = ", ".join(f"{n} {outcome}" for outcome, n in call.outcomes.items())
         many = f"{call.calls} call{'s' * (call.calls != 1)} ({outcomes})"
         tokens = f"{call.tokens_in} tokens in, {call.tokens_out} out"
+        tokens += f" (estimated for {call.estimated})" if call.estimated else ""
         cached = f", {call.cached} from the cache" if call.cached else ""
-        _line(
-            console,
-            f"{call.model}, template {call.template}: {many}{cached}, {tokens}, {dollars(call.cost)}",
-        )
+        paid = dollars(call.paid, call.unpriced)
+        _line(console, f"{call.model}, template {call.template}: {many}{cached}, {tokens}, {paid}")
     if summary.calls:
-        costs = [call.cost for call in summary.calls]
-        total = None if None in costs else sum(cost or 0.0 for cost in costs)
-        _line(console, f"paid for the reasoner: {dollars(total)}")
+        paid, unpriced = (sum(getattr(c, name) for c in summary.calls) for name in ("paid", "unpriced"))
+        told = dollars(paid, unpriced) + (", estimated" if any(c.estimated for c in summary.calls) else "")
+        _line(console, f"paid for the reasoner: {told}")
     if summary.refused:
         _line(console, "refused: " + ", ".join(f"{n} {reason}" for reason, n in summary.refused.items()))
     for warning in summary.warnings:
@@ -268,9 +260,11 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def dollars(cost: float | None) -> str:
-    """What was paid, or that it is not known."""
-    return "price not known" if cost is None else f"${cost:.4f}" if cost else "nothing"
+def dollars(paid: float, unpriced: int) -> str:
+    """What was paid, and whether that is all that is known of it."""
+    from vitruvius.agents.spending import told_cost
+
+    return told_cost(paid, unpriced) if paid or unpriced else "nothing"
 
 
 def interval(effect: Effect | None) -> str:

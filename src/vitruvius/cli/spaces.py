@@ -75,11 +75,11 @@ def enumerate_space(
     import time
 
     from vitruvius.generator.evaluation.columns import write_parts
-    from vitruvius.generator.files import refuse_existing
+    from vitruvius.generator.files import check_out
     from vitruvius.generator.space import get_space
 
     space = get_space(name)
-    refuse_existing(out)
+    check_out(out)
     begin = time.perf_counter()
     keys, ids = 0, set[str]()
 
@@ -114,11 +114,11 @@ def sample_space(
     import numpy as np
 
     from vitruvius.generator.evaluation.columns import write_columns
-    from vitruvius.generator.files import refuse_existing
+    from vitruvius.generator.files import check_out
     from vitruvius.generator.space import get_space
 
     space = get_space(name)
-    refuse_existing(out)
+    check_out(out)
     rows = space.sample(n, np.random.default_rng(seed))
     if out is None:
         typer.echo("\n".join(space.keys(rows)))

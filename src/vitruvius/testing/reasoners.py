@@ -8,10 +8,12 @@ import numpy as np
 
 from vitruvius.agents.reasoner import Brief, Reasoner, Reflection
 from vitruvius.generator.space import get_space
+from vitruvius.knowledge.evidence import assess
 from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.population import Population
 from vitruvius.knowledge.predicate import predicate_from_json
-from vitruvius.knowledge.principle import Origin, Principle, principle_id
+from vitruvius.knowledge.predicate_text import parse_predicate
+from vitruvius.knowledge.principle import Origin, Principle, Proposal, principle_id
 
 
 def example_brief(space: str = "nasbench201", *, n: int = 160, seed: int = 0, limit: int = 8) -> Brief:
@@ -42,6 +44,15 @@ def example_brief(space: str = "nasbench201", *, n: int = 160, seed: int = 0, li
         reference=np.sort(scores),
     )
     return Brief(where, f"{space}/another", [observations], [], limit=limit, seed=seed)
+
+
+def _known(observations: Observations) -> list[Principle]:
+    """A known principle with all that the measurements say of it, held-back ones included."""
+    space = observations.space
+    predicate = parse_predicate(f"{space.operations[-1]} >= 2")
+    proposal = Proposal(predicate.sentence(), predicate.to_json(), space.name)
+    principle = Principle(id=principle_id(proposal), proposal=proposal, origin=Origin(reasoner="test"))
+    return [replace(assess([(principle, 0)], [observations])[0], status=principle.status)]
 
 
 def _shown(reflection: Reflection) -> list[str]:
@@ -84,11 +95,13 @@ class ReasonerContract:
         assert len(claims) == len(reflection.proposals)
 
     def test_what_is_held_back_stays_unseen(self, reasoner: Reasoner) -> None:
-        """Other scores of held-back architectures change neither prompts nor proposals."""
+        """Other scores of what is held back, and of what rests on it, change no prompt and no proposal."""
         brief = example_brief()
         one = brief.observations[0]
         scores = np.where(one.held, one.scores[::-1] * 7 + 3, one.scores)
-        other = replace(brief, observations=[replace(one, scores=scores)])
+        changed = replace(one, scores=scores, reference=np.sort(scores))
+        brief = replace(brief, known=_known(one))
+        other = replace(brief, observations=[changed], known=_known(changed))
         first, second = reasoner.reflect(brief), reasoner.reflect(other)
         assert _shown(first) == _shown(second)
         if self.repeatable:

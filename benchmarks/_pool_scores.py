@@ -1,9 +1,7 @@
-"""The surrogate's prediction for very many candidates: what `posterior.predict` tells, by matrix products.
+"""Part of `overhead.py`: what `posterior.predict` tells, for more candidates than memory has features for.
 
-All distances of the kernel are sums of absolute differences of counts, or of "equal or not". Written in
-unary, one column for each "at least t of this pattern", a sum of absolute differences is |a| + |b| - 2 a.b:
-the distance of measured and candidates is one matrix product, and patterns that no measured architecture
-has matter by their number only.
+The patterns of the measured are found once; candidates are compared with them a part at a time, and what no
+measured architecture has matters by its number only.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from vitruvius.agents.features import distances, extract, patterns
+from vitruvius.agents.features import distances, extract, patterns, unary
 from vitruvius.agents.posterior import Posterior
 from vitruvius.agents.selection import normal_scores
 from vitruvius.agents.surrogate import GaussianProcess, prior_weights
@@ -47,11 +45,11 @@ class _Unary:
         names = np.unique(found[found >= 0])
         counts = _counts(found, names)
         most = counts.max(axis=0) if len(names) else np.empty(0, dtype=np.int64)
-        return _Unary(names, most, _spread(counts, most))
+        return _Unary(names, most, unary(counts, most))
 
     def common(self, found: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Shared counts (n, m) with candidates' patterns, and how many patterns each candidate has (m,)."""
-        columns = _spread(_counts(found, self.names), self.most)
+        columns = unary(_counts(found, self.names), self.most)
         return self.table @ columns.T, (found >= 0).sum(axis=1).astype(np.float32)
 
 
@@ -63,13 +61,6 @@ def _counts(found: NDArray[np.int64], names: NDArray[np.int64]) -> NDArray[np.in
     known = names[place] == values if len(names) else np.zeros(len(values), dtype=np.bool_)
     flat = np.bincount(rows[known] * len(names) + place[known], minlength=len(found) * len(names))
     return flat.reshape(len(found), len(names))
-
-
-def _spread(counts: NDArray[np.int64], most: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Counts in unary: column t of a pattern says whether there are more than t."""
-    which = np.repeat(np.arange(len(most)), most)
-    step = np.arange(len(which)) - np.repeat(np.cumsum(most) - most, most)
-    return (counts[:, which] > step).astype(np.float32)
 
 
 def score_pool(
