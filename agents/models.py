@@ -255,6 +255,7 @@ def _vllm(
         server.start()
         servers.append(server)
         clients.append(_bounded_client(seconds, trust_env=False))
+        chosen: dict[str, Any] = {"temperature": 0.7, **options}
         return EndpointChat(
             model=server.served_name,
             base_url=server.url,
@@ -264,7 +265,7 @@ def _vllm(
             max_retries=0,
             http_client=clients[-1],
             openai_proxy="",
-            **{"temperature": 0.7, **options},
+            **chosen,
         )
 
     def close() -> None:

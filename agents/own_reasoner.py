@@ -153,13 +153,14 @@ def _check_scope(proposal: Proposal, brief: Brief) -> None:
         raise InvalidPredicateError(
             f"direction={proposal.direction!r} is not allowed: 1 is higher, -1 lower."
         )
-    expected = proposal.expected
+    expected: object = proposal.expected  # whatever was given
     if expected is not None and not (isinstance(expected, int | float) and -1 <= expected <= 1):
         raise InvalidPredicateError(f"expected={expected!r} is not allowed: None, or a number from -1 to 1.")
 
 
 def _identity(proposal: Proposal) -> str:
-    return principle_id(proposal) if isinstance(proposal.predicate, Mapping) else ""
+    given: object = proposal.predicate  # a text or a `Predicate` is taken too
+    return principle_id(proposal) if isinstance(given, Mapping) else ""
 
 
 __all__ = ["OwnReasoner", "Reflects", "own_reasoner", "reasoner_from_file"]

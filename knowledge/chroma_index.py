@@ -55,7 +55,7 @@ class Card:
             "dimension": self.dimension,
             "ledger": self.ledger,
             "revision": self.revision.number,
-            "states": self.revision.count,
+            "states": self.revision.rows,
         }
 
 

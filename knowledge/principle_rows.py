@@ -207,10 +207,10 @@ def changed(connection: Connection, since: Revision) -> tuple[Revision, list[Pri
         select(func.max(states.c.number)), select(func.count()).select_from(states),
         select(func.count()).where(later),
     )  # fmt: skip
-    newest, count, new = connection.execute(select(*(one.scalar_subquery() for one in asked))).one()
+    newest, count, new = tuple(connection.execute(select(*(one.scalar_subquery() for one in asked))).one())
     revision = Revision(newest or 0, count)
     if revision == since:
         return revision, []
-    if count - new != since.count:  # something numbered before `since` was committed after it: not known what
+    if count - new != since.rows:  # something numbered before `since` was committed after it: not known what
         return revision, find(connection)
     return revision, find(connection, ids=select(states.c.principle).where(later))

@@ -125,11 +125,11 @@ class Revision(NamedTuple):
 
     Attributes:
         number: Highest number of a row.
-        count: How many rows there were.
+        rows: How many rows there were.
     """
 
     number: int = 0
-    count: int = 0
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from vitruvius.errors import BudgetError
 from vitruvius.generator.evaluation.pool import Pool
 from vitruvius.generator.evaluation.table import Table
 from vitruvius.generator.evaluation.task import Draw, Measurement, Status, Task, stream
+from vitruvius.knowledge.share import Share
 from vitruvius.testing.clusters import SimulatedBench, SimulatedCluster
 
 SETTINGS: dict[str, Any] = {
@@ -81,7 +82,7 @@ def test_every_result_is_worked_in_before_the_next_draw(finished: tuple[Session,
 def test_the_open_share_counts_what_is_in_flight(finished: tuple[Session, SimulatedBench]):
     session, _ = finished
     shares = Counter(x.share for x in session.journal.learned())
-    assert shares["open"] == 3, "a tenth of 30: else each draw beside an open one would be open too"
+    assert shares[Share.OPEN] == 3, "a tenth of 30: else each draw beside an open one would be open too"
 
 
 def test_the_same_cluster_gives_the_same_search(finished: tuple[Session, SimulatedBench]):
