@@ -24,6 +24,7 @@ from vitruvius.agents.reasoner import Experiment, Reasoner, Reflection
 from vitruvius.agents.replies import ProposedPrinciple, parse_reply, predicate_pattern, reply_schema
 from vitruvius.errors import TemplateError, UnknownNameError
 from vitruvius.generator.space import get_space
+from vitruvius.knowledge.evidence import Thresholds
 from vitruvius.knowledge.observations import Observations
 from vitruvius.knowledge.predicate import predicate_from_json
 from vitruvius.knowledge.predicate_text import parse_predicate
@@ -369,3 +370,9 @@ def test_duplicates_of_known_principles() -> None:
 def test_unknown_model() -> None:
     with pytest.raises(UnknownNameError, match="openai:MODEL"):
         LanguageReasoner("gpt")
+
+
+@pytest.mark.parametrize("name", ["investigate", "principles"])
+def test_templates_say_what_a_principle_is_judged_by(name: str) -> None:
+    """The figure stands in the text, for authors to read; it must be the one that evidence uses."""
+    assert f"at least {Thresholds().useful} of the quantile scale" in find(name).text
