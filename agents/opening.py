@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import socket
 import uuid
 from collections.abc import Sequence
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from vitruvius.agents.options import CHANGEABLE, Options
-from vitruvius.errors import LedgerError, SettingsError
+from vitruvius.errors import LedgerError, SettingsError, VitruviusError
 from vitruvius.generator.evaluation.manual import ManualBench
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.knowledge.imports import import_pack, placed_packs
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.records import bare_url
-from vitruvius.knowledge.run_folder import INDEX_FOLDER, LEDGER_FILE, SETTINGS_FILE
+from vitruvius.knowledge.run_folder import INDEX_FOLDER, LEDGER_FILE, SETTINGS_FILE, has_begun
+from vitruvius.knowledge.runlock import RunLock
 
 
 def describe(task: Task, sources: Sequence[Task], options: Options, reasoner: str) -> dict[str, Any]:
@@ -78,6 +80,16 @@ def start(
     ledger.start_session(session, task=task.name, seed=settings["seed"], settings=settings, labels=labels)
     for pack in packs:
         import_pack(ledger, session, pack)
+
+
+def leave_nothing(folder: Path) -> None:
+    """Remove the folder that a refused session made, unless a session was recorded in it."""
+    try:
+        with RunLock(folder):
+            if not has_begun(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+    except VitruviusError:  # another process has it, or it cannot be read: not ours to remove
+        return
 
 
 def refuse_lost_ledger(ledger: Ledger, session: str, folder: Path | None) -> None:

@@ -199,5 +199,5 @@ def _agrees(agreement: float, measured: int) -> str:
         return "is not compared yet"
     told = "agrees" if agreement >= 0 else "disagrees"
     if abs(agreement) * math.sqrt(measured - 1) < 1:
-        told = "tells nothing so far"
+        told = "is unclear so far"
     return f"{told} (rank correlation {agreement:+.2f} on {measured} measured architectures)"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from vitruvius.agents import asynchronous, learning, measuring, results
 from vitruvius.agents.advice import Advice, first_batch
@@ -19,11 +19,13 @@ from vitruvius.agents.journal import Journal
 from vitruvius.agents.opening import (
     describe,
     keep_templates,
+    leave_nothing,
     new_session_id,
     refuse_lost_ledger,
     start,
     template_folder,
 )
+from vitruvius.agents.option_values import OptionValues
 from vitruvius.agents.options import Options, build_options
 from vitruvius.agents.own_reasoner import Reflects, own_reasoner
 from vitruvius.agents.plan import make_plan
@@ -61,7 +63,7 @@ class Session(results.Results):
         ledger: str | None = None,
         templates: Path | None = None,
         progress: Callable[[str], None] | bool | None = None,
-        **settings: Any,
+        **settings: Unpack[OptionValues],
     ) -> None:
         """Open a run folder, or start one.
 
@@ -83,10 +85,9 @@ class Session(results.Results):
             RunBusyError: Another process holds the folder.
         """
         check_sources(task, sources)
-        if isinstance(reasoner, str):
-            settings["reasoner"] = reasoner
+        named = {"reasoner": reasoner} if isinstance(reasoner, str) else {}
         self.task = task
-        self.options = build_options(options, settings)
+        self.options = build_options(options, {**settings, **named})
         self.say = print if progress is True else progress or (lambda _line: None)
         self.aims = read_aims(task, self.options, self.say)
         self.sources = tuple(sources)
@@ -99,12 +100,15 @@ class Session(results.Results):
         self._spent: dict[str, float] = {}
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._lock = RunLock(self.path) if self.path is not None else None
+        new = self.path is not None and ledger is None and not self.path.exists()
         if self._lock is not None:
             self._lock.acquire()
         try:
             self._open(ledger)
         except BaseException:
             self.close()
+            if new and self.path is not None:
+                leave_nothing(self.path)
             raise
 
     def _open(self, url: str | None) -> None:

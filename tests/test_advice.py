@@ -172,7 +172,7 @@ def test_lines_are_plain_words() -> None:
     assert differs == f"{told}: weight 0.00, left out for now"
     near = Relatedness(("a", "b", "c"), np.array([0.14, -0.5, np.nan]), np.full(3, 0.1), 6)
     assert [line.partition(" (")[0] for line in near.lines()] == [
-        "a tells nothing so far", "b disagrees", "c is not compared yet: weight 0.10",
+        "a is unclear so far", "b disagrees", "c is not compared yet: weight 0.10",
     ]  # fmt: skip
 
 

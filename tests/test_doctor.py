@@ -12,11 +12,14 @@ from typer.testing import CliRunner, Result
 
 from vitruvius import doctor
 
+IMPORT_ALL = doctor._import_all  # pyright: ignore[reportPrivateUsage]
+
 
 @pytest.fixture(autouse=True)
-def _no_vllm_import(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing vLLM takes seconds: tests say how it ends."""
+def _no_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing vLLM and all else takes seconds: tests say how it ends."""
     monkeypatch.setattr(doctor, "_import_vllm", lambda: "")
+    monkeypatch.setattr(doctor, "_import_all", lambda modules: {})
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -25,9 +28,21 @@ def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 
 def test_what_is_missing_names_the_command_that_mends_it() -> None:
-    check = doctor.package("no-such-distribution")
-    assert (check.ok, check.needed, check.mend) == (False, True, "make install")
-    assert doctor.package("torch").ok
+    gone, well = doctor.packages({"no-such-distribution": "gone", "torch": "torch"})
+    assert (gone.ok, gone.needed, gone.mend) == (False, True, "make install")
+    assert well.ok
+
+
+def test_what_is_installed_and_does_not_import_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_import_all", IMPORT_ALL)
+    (tmp_path / "torch_geometric.py").write_text("raise OSError('libsomething.so: no such file')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    broken, well = doctor.packages({"torch-geometric": "torch_geometric", "sqlalchemy": "sqlalchemy"})
+    assert (broken.ok, well.ok) == (False, True)
+    assert "does not import: OSError: libsomething.so" in broken.detail
+    assert broken.mend == "pip install --force-reinstall --no-deps torch-geometric"
 
 
 def test_vllm_that_does_not_import_tells_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:

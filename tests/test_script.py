@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
 from described_spaces import CHAIN, described
 
 import vitruvius as vt
+from vitruvius.agents.option_values import OptionValues
+from vitruvius.agents.options import Options
 from vitruvius.errors import BudgetError, LedgerError, RunBusyError, SettingsError, UserError
 from vitruvius.generator.space import SearchSpace
 
@@ -30,6 +33,14 @@ def space(tmp_path: Path) -> SearchSpace:
 @pytest.fixture
 def manual(space: SearchSpace) -> vt.Task:
     return vt.Task("test-script/flowers", vt.Manual(metric="accuracy"))
+
+
+def test_an_editor_knows_every_option_with_its_type() -> None:
+    told, kept = get_type_hints(OptionValues), {n: f.annotation for n, f in Options.model_fields.items()}
+    assert list(told) == [name for name in kept if name != "reasoner"]
+    wider = {"model_options", "where", "objectives"}  # these take what is turned into the kept type
+    assert {n: told[n] for n in told if n not in wider} == {n: kept[n] for n in told if n not in wider}
+    assert "settings: Unpack[OptionValues]" in str(inspect.signature(vt.Session)).replace("'", "")
 
 
 # ---- asking and telling --------------------------------------------------------------------------

@@ -194,7 +194,7 @@ def test_the_target_is_refused_as_source(cora: Task, tmp_path: Path) -> None:
 
 def test_unknown_and_wrong_settings(cora: Task) -> None:
     with pytest.raises(SettingsError, match="Did you mean 'batch'"):
-        Session(cora, batches=3)
+        Session(cora, batches=3)  # pyright: ignore[reportCallIssue]
     with pytest.raises(SettingsError, match="open_share = 2"):
         Session(cora, open_share=2)
 

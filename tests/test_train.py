@@ -235,6 +235,20 @@ def test_a_process_that_cannot_start_is_an_error_not_a_measurement(notes: Path):
         list(broken.measure(cells(1)))
 
 
+def test_a_process_that_is_killed_while_it_starts_is_started_again(notes: Path):
+    unlucky, starts = bench(notes), notes.with_suffix(".starts")
+    begin = f'echo >> {starts}; test $(wc -l < {starts}) -lt {{}} && kill -9 $$; exec "$@"'
+    command = list(unlucky._command)  # pyright: ignore[reportPrivateUsage]
+    unlucky._command = ["sh", "-c", begin.format(3), "sh", *command]  # pyright: ignore[reportPrivateUsage]
+    (found,) = unlucky.measure(cells(1))
+    assert found.ok
+    assert len(starts.read_text()) == 3
+    unlucky.close()
+    unlucky._command = ["sh", "-c", "kill -9 $$"]  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(UserError, match=r"did not start \(signal 9\)"):
+        list(unlucky.measure(cells(1)))
+
+
 # ---- the real thing ------------------------------------------------------------------------
 
 

@@ -30,6 +30,9 @@ from vitruvius.generator.space import Architecture, Choices, SearchSpace
 START_LIMIT = 300.0
 """Seconds for a child process to load torch and take the images."""
 
+STARTS = 3
+"""Times in a row that a process may be killed while it starts, before that is an error."""
+
 MOST_WORKERS = 8
 """Processes that are started at most where nobody said how many."""
 
@@ -110,6 +113,7 @@ class TrainBench:
         self._command = command
         self.curves: dict[str, tuple[float, ...]] = {}
         self._idle: list[Child] = []
+        self._lost_starts = 0
         weakref.finalize(self, _kill_all, self._idle)
 
     @cached_property
@@ -171,7 +175,7 @@ class TrainBench:
                     return
                 for child, message in self._hear(inbox, running):
                     if message is not None and "ready" in message:
-                        child.device = message["ready"]
+                        child.device, self._lost_starts = message["ready"], 0
                         self._send(child, running[child], job)
                         continue
                     run = running.pop(child)
@@ -243,7 +247,8 @@ class TrainBench:
         """What a child's last message, its silence or its death means, for each of its candidates.
 
         A child that is well is kept. One that took several candidates down with it gives an empty list: each
-        of them is to be trained alone, so that a fault of one costs one measurement.
+        of them is to be trained alone, so that a fault of one costs one measurement. So does one that was
+        killed before it began with them.
 
         Raises:
             UserError: The child never became ready.
@@ -255,6 +260,9 @@ class TrainBench:
         if message is not None and "refused" in message:
             raise UserError(str(message["refused"]))
         if not run.sent:
+            self._lost_starts += 1
+            if ending.startswith("signal") and self._lost_starts < STARTS:
+                return []
             raise UserError(
                 f"The training process did not start ({ending}). Check that torch loads in this environment"
                 " and that memory= leaves room for it and the images."

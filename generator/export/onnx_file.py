@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import io
 import logging
 import warnings
@@ -21,8 +21,16 @@ INPUTS = {True: ("images",), False: ("features", "edges")}
 
 
 def missing_packages() -> tuple[str, ...]:
-    """Those of `PACKAGES` that are not installed."""
-    return tuple(name for name in PACKAGES if importlib.util.find_spec(name) is None)
+    """Those of `PACKAGES` that are not installed, or are and do not import."""
+    return tuple(filter(_missing, PACKAGES))
+
+
+def _missing(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except (ImportError, OSError):  # the second: a library of its own that does not load
+        return True
+    return False
 
 
 def write_onnx(network: nn.Module, inputs: tuple[Tensor, ...], path: Path, *, images: bool) -> None:

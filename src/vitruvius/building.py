@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vitruvius.config import CALLING, SETTINGS_FILE, TRAINING, Settings, dump_settings
-from vitruvius.errors import SettingsError, VitruviusError
+from vitruvius.errors import SettingsError
 from vitruvius.generator.evaluation.task import Evaluator, Task
 from vitruvius.generator.files import write_whole
 from vitruvius.generator.networks import check_networks
 from vitruvius.generator.space import get_space, space_names
-from vitruvius.knowledge.run_folder import has_begun, know_spaces
-from vitruvius.knowledge.runlock import RunLock
+from vitruvius.knowledge.run_folder import know_spaces
 
 if TYPE_CHECKING:
     from vitruvius.agents.session import Session
@@ -211,16 +209,6 @@ def build_sources(settings: Settings, task: Task) -> list[Task]:
     return [Task(name, task.evaluator if name.startswith(same) else plain) for name in settings.sources]
 
 
-def _leave_nothing(run: Path) -> None:
-    """Remove the folder that a refused run made, unless a session was recorded in it."""
-    try:
-        with RunLock(run):
-            if not has_begun(run):
-                shutil.rmtree(run, ignore_errors=True)
-    except VitruviusError:  # another process has it, or it cannot be read: not ours to remove
-        return
-
-
 def build_session(settings: Settings, run: Path, progress: Callable[[str], None] | None = None) -> Session:
     """Open the run folder with these settings, writing them down beside the ledger.
 
@@ -232,21 +220,15 @@ def build_session(settings: Settings, run: Path, progress: Callable[[str], None]
     settings.options.check_budget(settings.evaluations)
     know_spaces(run, settings.ledger)
     task = build_task(settings)
-    sources, there = build_sources(settings, task), run.exists()
-    try:
-        session = Session(
-            task,
-            run,
-            sources=sources,
-            options=settings.options,
-            ledger=settings.ledger,
-            templates=Path(settings.templates) if settings.templates else None,
-            progress=progress,
-        )
-    except VitruviusError:
-        if settings.ledger is None and run.is_dir() and not there:
-            _leave_nothing(run)
-        raise
+    session = Session(
+        task,
+        run,
+        sources=build_sources(settings, task),
+        options=settings.options,
+        ledger=settings.ledger,
+        templates=Path(settings.templates) if settings.templates else None,
+        progress=progress,
+    )
     write_whole(run / SETTINGS_FILE, dump_settings(settings))
     if settings.index is not None:
         try:

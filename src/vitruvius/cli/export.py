@@ -89,7 +89,7 @@ def _told(done: Exported, networks: Family) -> list[str]:
     """What was written and how it was checked."""
     from vitruvius.generator.files import as_argument
 
-    onnx = f"no model.onnx: {', '.join(done.missing)} missing, pip install 'vitruvius[onnx]'"
+    onnx = f"no model.onnx: {', '.join(done.missing)} missing or not importing, pip install 'vitruvius[onnx]'"
     if done.onnx_difference is not None:
         onnx = f"model.onnx in ONNX Runtime: {done.onnx_difference:.1e}"
     hint = f": `vitruvius retrain {as_argument(done.folder)}` trains it" if networks.images else ""
