@@ -151,7 +151,7 @@ def _check_scope(proposal: Proposal, brief: Brief) -> None:
         raise unknown_name("task", proposal.task, dict.fromkeys(tasks))
     if proposal.direction not in (1, -1):
         raise InvalidPredicateError(
-            f"direction={proposal.direction!r} is not allowed: 1 is higher, -1 lower."
+            f"direction={proposal.direction!r} is not allowed: 1 is better, -1 worse."
         )
     expected: object = proposal.expected  # whatever was given
     if expected is not None and not (isinstance(expected, int | float) and -1 <= expected <= 1):

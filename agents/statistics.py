@@ -285,9 +285,9 @@ def _known_masks(known: Sequence[Principle], populations: Sequence[Population]) 
 
 def _proposal(predicate: Predicate, mean: float, space: SearchSpace, scope: str) -> Proposal:
     place = "" if scope == "any" else f" on {scope}"
-    effect = "higher" if mean > 0 else "lower"
+    effect = "better" if mean > 0 else "worse"
     return Proposal(
-        sentence=f"An architecture that {predicate.clause()} scores {effect}{place}.",
+        sentence=f"An architecture that {predicate.clause()} does {effect}{place}.",
         predicate=predicate.to_json(),
         space=space.name,
         task=scope,

@@ -61,7 +61,7 @@ class Proposal:
         predicate: JSON form of the predicate (see `knowledge.predicate`).
         space: Name of the space it speaks of, or "any" for portable predicates.
         task: Name of the task it speaks of, or "any".
-        direction: +1 if architectures that satisfy it should score higher, -1 if lower.
+        direction: +1 if architectures that satisfy it should do better, -1 if worse.
         expected: Expected difference of mean quantile, None if not stated.
     """
 
@@ -75,6 +75,11 @@ class Proposal:
     def __post_init__(self) -> None:
         """One printable line, whoever wrote it: no escape sequence reaches a terminal."""
         object.__setattr__(self, "sentence", printable(self.sentence or ""))
+
+    @property
+    def toward(self) -> str:
+        """The direction in a word that is right for accuracies and losses: "better" or "worse"."""
+        return "better" if self.direction > 0 else "worse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +173,7 @@ class Principle:
             return self.sentence
         if predicate.clause() in self.sentence:
             return self.sentence
-        return f"{self.sentence} ({predicate.text()}: {'higher' if self.proposal.direction > 0 else 'lower'})"
+        return f"{self.sentence} ({predicate.text()}: {self.proposal.toward})"
 
 
 def principle_id(proposal: Proposal) -> str:

@@ -178,7 +178,7 @@ INPUTS: dict[str, Input] = {
         "predicate (text), direction (better or worse), effect (number or none)",
         [
             {
-                "sentence": "An architecture that has at least 2 conv3x3 operations scores higher.",
+                "sentence": "An architecture that has at least 2 conv3x3 operations does better.",
                 "predicate": "conv3x3 >= 2",
                 "direction": "better",
                 "effect": 0.21,
@@ -199,7 +199,7 @@ INPUTS: dict[str, Input] = {
         "list of what is known about the question: id (of a principle, or measured), text",
         [
             {"id": "measured", "text": "hardly tried on cifar10: 3 of 50 measured"},
-            {"id": "p0123456789", "text": "supported: An architecture with 2 skips scores higher. +0.21"},
+            {"id": "p0123456789", "text": "supported: An architecture with 2 skips does better. +0.21"},
         ],
     ),
     "schema": Input(

@@ -92,7 +92,7 @@ def data(*arguments: str | Path) -> list[dict[str, Any]]:
 def test_list_says_in_two_lines_what_the_evidence_says(run: Path) -> None:
     first, second, *_, last, hint = output("list").splitlines()
     assert first.split()[:2] == [HELPS.id, "supported"]
-    assert first.endswith("Two [bold]convolutions[/bold] help. (conv3x3 >= 2: higher)")
+    assert first.endswith("Two [bold]convolutions[/bold] help. (conv3x3 >= 2: better)")
     assert second.strip() == "cifar10: +0.21 [+0.05, +0.37]; 7 for, 2 against"
     assert last == "2 of 2 principles."
     assert hint.endswith("`vitruvius principles show ID`.")
@@ -107,8 +107,8 @@ def test_free_words_come_with_what_is_measured_of_them(run: Path) -> None:
     )
     assert dataclasses.replace(HURTS, proposal=derived).told == derived.sentence
     said = call("list", "--run", run).stdout
-    assert "Two [bold]convolutions[/bold] help. (conv3x3 >= 2: higher)" in said
-    assert "Pooling lowers the score. (avgpool3x3 >= 2: higher)" in said  # the sentence says the opposite
+    assert "Two [bold]convolutions[/bold] help. (conv3x3 >= 2: better)" in said
+    assert "Pooling lowers the score. (avgpool3x3 >= 2: better)" in said  # the sentence says the opposite
 
 
 def test_no_escape_sequence_reaches_the_terminal() -> None:
@@ -178,7 +178,7 @@ def test_search_puts_the_nearest_first(run: Path) -> None:
 def test_show(run: Path) -> None:
     text = output("show", HELPS.id)
     for expected in (
-        "conv3x3 >= 2: higher scores",
+        "conv3x3 >= 2: better",
         "The architecture has at least 2 conv3x3 operations.",
         '{"kind": "count", "operations": ["conv3x3"], "comparison": ">=", "value": 2}',
         "nasbench201/cifar10 (names no decision",

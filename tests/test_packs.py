@@ -131,7 +131,7 @@ def test_a_pack_of_a_stranger_is_checked(
 
 
 def test_what_is_imported_no_longer_speaks_of_its_task(origin: Ledger, here: Ledger, tmp_path: Path) -> None:
-    said = "An architecture that has 1 or more skips scores higher on nasbench201/cifar10."
+    said = "An architecture that has 1 or more skips does better on nasbench201/cifar10."
     proposal = replace(claim("skip >= 1").proposal, sentence=said, task="nasbench201/cifar10")
     labels = frozenset({("nasbench201", "cifar10")})
     there = Principle(principle_id(proposal), proposal, Origin("statistics", labels=labels))

@@ -144,7 +144,7 @@ def test_winners_agree_with_supported_principles_only(summary: Summary) -> None:
     space = Task(TASK).space
     for winner in summary.winners:
         has_gcn = "gcn" in space.parse(winner.key).named().values()
-        assert winner.principles == ((f"{HOSTILE} (gcn >= 1: higher)",) if has_gcn else ())
+        assert winner.principles == ((f"{HOSTILE} (gcn >= 1: better)",) if has_gcn else ())
         assert winner.drawing == space.draw(space.parse(winner.key))
         assert winner.choices == space.parse(winner.key).named()
 

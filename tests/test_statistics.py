@@ -71,7 +71,7 @@ def test_proposals_are_complete_and_fit_their_scope() -> None:
     for proposal in proposals:
         predicate = Predicate.parse(proposal.predicate).check(SPACE)
         assert predicate.clause() in proposal.sentence
-        assert ("higher" in proposal.sentence) == (proposal.direction == 1)
+        assert ("better" in proposal.sentence) == (proposal.direction == 1)
         assert (proposal.space, proposal.task) == (SPACE.name, "any")
         assert proposal.expected is not None and proposal.expected * proposal.direction > 0
     alone = propose(observe("op2 = gcn", 0.6, 1, task="nasbench-graph/cora"))

@@ -64,7 +64,7 @@ class PrincipleLine:
         id: Its id.
         sentence: For people.
         scope: Task or space that it speaks of, or "any".
-        direction: +1 if what satisfies it should score higher, -1 if lower.
+        direction: +1 if what satisfies it should do better, -1 if worse.
         status: What the evidence says.
         reasoner: Who proposed it.
         imported: Whether it came with a pack.

@@ -100,9 +100,9 @@ def _plain_effect(effect: Any) -> dict[str, float] | None:
 
 
 def _claim(principle: Principle) -> str:
-    toward = "higher" if principle.proposal.direction > 0 else "lower"
     told = lines.short_effect(principle.evidence.joined) if principle.evidence.joined else "not tested"
-    return f"{principle.id}  {principle.status.value}  {lines.plain(principle)['text']}: {toward}  {told}"
+    claims = f"{lines.plain(principle)['text']}: {principle.proposal.toward}"
+    return f"{principle.id}  {principle.status.value}  {claims}  {told}"
 
 
 def _print_pair(pair: Opposed) -> None:

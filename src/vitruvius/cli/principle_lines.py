@@ -101,8 +101,7 @@ def print_whole(principle: Principle) -> None:
     proposal, status = principle.proposal, principle.status.value
     predicate = predicate_from_json(proposal.predicate)
     say(f"{principle.id}  {status}  {principle.sentence}", STYLES.get(status))
-    toward = "higher" if proposal.direction > 0 else "lower"
-    say(f"  claims        {predicate.text()}: {toward} scores")
+    say(f"  claims        {predicate.text()}: {proposal.toward}")
     say(f"  in words      {predicate.sentence()}")
     say(f"  as JSON       {json.dumps(predicate.to_json(), ensure_ascii=False)}")
     scope = proposal.task if proposal.task != "any" else f"{proposal.space}, any task"

@@ -189,8 +189,6 @@ def _principles(summary: Summary, console: Console) -> None:
     told = ", ".join(f"{n} {status}" for status, n in counts.items()) or "none proposed"
     nobody = not counts or summary.reasoner in ("", "none")
     _title(console, f"Principles: {told}" + ("" if nobody else f" (from {summary.reasoner})"))
-    if not summary.maximize and summary.principles:
-        _line(console, f"a higher score means a better one here: a smaller {summary.metric}")
     for status, why in _WHY_NOT.items():
         silent = sum(p.status == status and not p.imported for p in summary.principles)
         if silent:
