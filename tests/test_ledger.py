@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,11 @@ def evidence(n: int) -> Evidence:
     return Evidence((TaskEvidence(TASK, None, effect, tuple(f"a{i}" for i in range(n)), ("b",)),), effect)
 
 
-@pytest.fixture
-def ledger(tmp_path: Path):
-    with Ledger(tmp_path / "run" / "ledger.db") as ledger:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    """One and the same in a file and in a database server."""
+    sqlite = request.param == "sqlite"
+    with Ledger(tmp_path / "run" / "ledger.db" if sqlite else request.getfixturevalue("postgres")) as ledger:
         for session in ("s", "other"):
             ledger.start_session(session, task=TASK, seed=3, settings={}, labels=[("nasbench201", "cifar10")])
         yield ledger
@@ -99,7 +102,7 @@ class TestSessions:
         record = ledger.session("new")
         assert record is not None and record.settings["ledger"] == "postgresql://me:***@host/db"
         ledger.close()
-        for file in (tmp_path / "run").iterdir():
+        for file in (tmp_path / "run").glob("*"):
             assert b"hunter2" not in file.read_bytes()
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from computing_time import seconds_of, within
+from sqlalchemy import text
 
 from vitruvius.errors import LedgerError
 from vitruvius.generator.evaluation.task import Measurement, Status
@@ -50,6 +51,12 @@ def principle(number: int = 0, **changes: object) -> Principle:
     proposal = Proposal(f"Principle {number}.", predicate, "nasbench201")
     base = Principle(principle_id(proposal), proposal, Origin("statistics", template="t", session="s"))
     return dataclasses.replace(base, **changes)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a ledger can be: a file, or a database server."""
+    return tmp_path / "ledger.db" if request.param == "sqlite" else request.getfixturevalue("postgres")
 
 
 @pytest.fixture
@@ -213,7 +220,7 @@ except LedgerError as error:
         with Ledger(path) as ledger:
             assert [event.number for event in ledger.events("s")] == list(range(int(number)))
 
-    def test_kill_9_loses_nothing_that_was_reported(self, tmp_path: Path) -> None:
+    def test_kill_9_loses_nothing_that_was_reported(self, place: Path | str) -> None:
         code = """
 import sys
 from vitruvius.generator.evaluation.task import Measurement, Status
@@ -226,10 +233,10 @@ for n in range(start, 100_000):
     m = Measurement("a", "a/b", f"k{n}", f"i{n}", Status.OK, float(n))
     print(ledger.record(m, session="s", batch=n, share=Share.MODEL).order, flush=True)
 """
-        path, reported = tmp_path / "ledger.db", -1
+        reported = -1
         for lines in (3, 40, 11):
             process = subprocess.Popen(
-                [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
+                [sys.executable, "-c", code, str(place)], stdout=subprocess.PIPE, text=True
             )
             assert process.stdout is not None
             for _ in range(lines):
@@ -241,7 +248,7 @@ for n in range(start, 100_000):
             process.stdout.close()
             process.wait()
             reported = max([reported, *rest])
-            with Ledger(path) as ledger:
+            with Ledger(place) as ledger:
                 learned = ledger.learned("s")
             # One more may be kept than was reported: killed between keeping and saying so.
             assert reported + 1 <= len(learned) <= reported + 2
@@ -270,7 +277,32 @@ for n in range(start, 100_000):
                 for database in databases:
                     database.close()
 
-    def test_two_writers(self, tmp_path: Path) -> None:
+    def test_opened_by_many_processes_at_one_moment(self, place: Path | str) -> None:
+        code = (
+            "import sys; from vitruvius.knowledge.database import Database; print(Database(sys.argv[1]).id)"
+        )
+        command = [sys.executable, "-c", code, str(place)]
+        opened = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+        told = [one.communicate(timeout=120)[0] for one in opened]
+        assert len(set(told)) == 1 and told[0].strip()
+
+    def test_a_writer_that_never_ends_is_named_not_waited_for(
+        self, postgres: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("vitruvius.knowledge.database.WAIT", 1.0)
+        late = pytest.raises(LedgerError, match="Another process held the ledger")
+        with Ledger(postgres) as ledger, Ledger(postgres) as other, ledger._database.write(), late:
+            other.log("s", "warning", {"text": "late"})
+
+    def test_a_reader_sees_one_moment(self, place: Path | str) -> None:
+        with Ledger(place) as ledger, Ledger(place) as other, other._database.read() as connection:
+            count = text("SELECT count(*) FROM events")
+            before = connection.scalar(count)
+            ledger.start_session("s", task="a/b", seed=0, settings={}, labels=[])
+            ledger.log("s", "warning", {"text": "meanwhile"})
+            assert connection.scalar(count) == before
+
+    def test_two_writers(self, place: Path | str) -> None:
         code = """
 import sys
 from vitruvius.generator.evaluation.task import Measurement, Status
@@ -284,10 +316,9 @@ for n in range(60):
     ledger.record(m, session=session, batch=n, share=Share.MODEL)
     ledger.log(session, "batch", {"n": n}, number=n)
 """
-        path = tmp_path / "ledger.db"
-        writers = [subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in "ab"]
+        writers = [subprocess.Popen([sys.executable, "-c", code, str(place), name]) for name in "ab"]
         assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
-        with Ledger(path) as ledger:
+        with Ledger(place) as ledger:
             both = [ledger.learned(name) for name in "ab"]
             for learned in both:
                 assert [x.measurement.key for x in learned] == [f"k{n}" for n in range(60)]

@@ -1,12 +1,10 @@
-"""A ledger in PostgreSQL: VITRUVIUS_TEST_POSTGRES=postgresql+psycopg://user@host/name names an empty database."""
+"""A session with its ledger in PostgreSQL; `test_ledger` runs on both kinds of database."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy import BigInteger
 from sqlalchemy.dialects import postgresql
 
@@ -15,12 +13,8 @@ from vitruvius.generator.evaluation.task import Task
 from vitruvius.knowledge import principle_rows
 from vitruvius.knowledge.ledger import Ledger
 
-URL = os.environ.get("VITRUVIUS_TEST_POSTGRES", "")
 
-
-@pytest.mark.skipif(not URL, reason="VITRUVIUS_TEST_POSTGRES names no database")
-def test_a_session_lives_in_postgresql(tmp_path: Path) -> None:
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
+def test_a_session_lives_in_postgresql(tmp_path: Path, postgres: str) -> None:
     task = Task("nasbench-graph/cora")
     small: dict[str, Any] = {
         "proposer": "ngram",
@@ -30,10 +24,10 @@ def test_a_session_lives_in_postgresql(tmp_path: Path) -> None:
         "local": 32,
     }
     for evaluations in (15, 20):  # the second call resumes
-        with Session(task, tmp_path, ledger=URL, sources=[task.sibling("citeseer")], **small) as session:
+        with Session(task, tmp_path, ledger=postgres, sources=[task.sibling("citeseer")], **small) as session:
             session.run(evaluations)
             assert len(session.curve()) == evaluations
-    with Ledger(URL) as ledger:
+    with Ledger(postgres) as ledger:
         assert ledger.principles(session=session.id)
 
 
