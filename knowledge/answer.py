@@ -10,6 +10,7 @@ those of one question.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vitruvius.errors import UserError
 from vitruvius.generator.space import SearchSpace
 from vitruvius.knowledge.evidence import Thresholds, assess
 from vitruvius.knowledge.measured import Measured
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from vitruvius.knowledge.store import Match
 
 THRESHOLDS = Thresholds()
+UNEVEN = 1.5
+"""How many times as large the middle of one task may be as another's for "larger" to mean one number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,13 @@ class SpaceAnswer:
     singles: tuple[tuple[Predicate, Effect], ...] = ()
     draws: Mapping[str, int] = field(default_factory=dict[str, int])
 
+    @property
+    def verdict(self) -> str | None:
+        """Yes or no; None where nothing was measured, or a word of the question was not understood."""
+        if not self.tasks or self.reading.unknown:
+            return None
+        return verdict(self.joined, self.reading.direction)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -146,9 +157,16 @@ def _few(effect: Effect) -> bool:
 
 
 def verdict(effect: Effect | None, direction: int = 1) -> str:
-    """What an effect says of "does it help" (direction 1) or "does it hurt" (-1)."""
+    """What an effect says of "does it help" (direction 1), "does it hurt" (-1) or "does it matter" (0)."""
     if effect is None:
         return "cannot be told: nothing to compare"
+    if direction == 0 and max(-effect.low, effect.high) < THRESHOLDS.useful:
+        return "no, not to speak of"
+    if direction == 0 and (effect.low > 0 or effect.high < 0):
+        hardly = "" if abs(effect.estimate) >= THRESHOLDS.useful else "hardly, but "
+        return f"yes: {hardly}it {'helps' if effect.estimate > 0 else 'hurts'}"
+    if direction == 0:
+        return "cannot be told yet: the interval holds zero"
     low, high = sorted((direction * effect.low, direction * effect.high))
     if low > 0:
         return "yes" if direction * effect.estimate >= THRESHOLDS.useful else "yes, but hardly"
@@ -175,12 +193,19 @@ def answer(
         places: What was measured.
         nearest: Principles to go with it.
         notes: Sentences to go with it.
-        task: Only this task, whatever the question names.
+        task: Only this task.
+
+    Raises:
+        UserError: The question names other tasks than that one.
     """
+    known = list(dict.fromkeys(place.observations.space for place in places))
+    named = [space for space in known if re.search(rf"(?<![\w-]){space.name}(?![\w-])", question.lower())]
     spaces: list[SpaceAnswer] = []
-    for space in dict.fromkeys(place.observations.space for place in places):
+    for space in named or known:
         mine = [place for place in places if place.observations.space is space]
-        spaces.append(_on_space(question, space, mine, task))
+        spaces.append(_on_space(re.sub(space.name, " ", question, flags=re.IGNORECASE), space, mine, task))
+    if any(each.reading.tasks for each in spaces):  # tasks of other spaces were not asked about
+        spaces = [each for each in spaces if each.reading.tasks]
     unknown = [word for each in spaces for word in each.reading.unknown]
     nowhere = [word for word in dict.fromkeys(unknown) if all(word in s.reading.unknown for s in spaces)]
     said = [note for each in spaces for note in each.reading.notes]
@@ -197,12 +222,18 @@ def _on_space(question: str, space: SearchSpace, places: Sequence[Measured], tas
     }
     depths = np.concatenate([population.depth for population in populations.values()])
     tasks = [place.task for place in places]
-    middles = _middles([place.observations.costs for place in places])
-    reading = read(question, space, costs=costs, tasks=tasks, deep=_middle(depths), middles=middles)
-    wanted = {task} if task is not None else reading.tasks
+    deep = _middle(depths)
+    asked = read(question, space, costs=costs, tasks=tasks, deep=deep).tasks
+    if task is not None and asked - {task}:
+        raise UserError(
+            f"The question names {', '.join(sorted(asked))}, but only {task} is to be told: leave one out."
+        )
+    wanted = {task} if task is not None else asked
+    middles = _middles([place.observations.costs for place in places if not wanted or place.task in wanted])
+    reading = read(question, space, costs=costs, tasks=tasks, deep=deep, middles=middles)
     able = [place for place in places if (not wanted or place.task in wanted) and _fits(reading, place)]
     if reading.claim is None:
-        lost = reading.foreign or reading.unsure or (reading.unknown and not reading.general)
+        lost = reading.foreign or reading.unsure or reading.unknown or not reading.general
         if lost and not reading.steps:
             return SpaceAnswer(space, reading)
         draws = {place.task: int(_compared(reading, place).uniform.sum()) for place in able}
@@ -220,12 +251,15 @@ def _middle(depths: np.ndarray[Any, np.dtype[np.int8]]) -> int:
 
 
 def _middles(costs: Sequence[Mapping[str, NDArray[np.float64]]]) -> dict[str, float]:
-    """The middle of what each cost was measured to be."""
-    found = {
-        name: np.concatenate([each[name] for each in costs if name in each])
-        for name in {name for each in costs for name in each}
-    }
-    return {name: float(np.nanmedian(all_)) for name, all_ in found.items() if np.isfinite(all_).any()}
+    """The middle of what each cost was measured to be; nan where that of one task is far from another's."""
+    found: dict[str, float] = {}
+    for name in {name for each in costs for name in each}:
+        known = [each[name] for each in costs if name in each and np.isfinite(each[name]).any()]
+        middles = [float(np.nanmedian(one)) for one in known]
+        if known:
+            alike = max(middles) <= UNEVEN * min(middles)
+            found[name] = float(np.nanmedian(np.concatenate(known))) if alike else math.nan
+    return found
 
 
 def _fits(reading: Reading, place: Measured) -> bool:
@@ -246,7 +280,7 @@ def _effects(
     if not places:
         return [({}, None) for _ in claims]
     space = places[0].observations.space.name
-    proposals = [Proposal("", claim.to_json(), space, direction=reading.direction) for claim in claims]
+    proposals = [Proposal("", claim.to_json(), space, direction=reading.direction or 1) for claim in claims]
     # Everything counts as fresh: the claim comes from a person, not from these measurements.
     asked = [(Principle(principle_id(one), one, Origin("question")), 0) for one in proposals]
     observed = [_compared(reading, place) for place in places]
@@ -275,7 +309,13 @@ def _singles(reading: Reading, places: Sequence[Measured]) -> tuple[tuple[Predic
     known = [(claim, joined) for claim, (_, joined) in told if joined is not None]
     if reading.steps and reading.numbered:
         return tuple(known)
-    return tuple(sorted(known, key=lambda pair: (_few(pair[1]), -reading.direction * pair[1].estimate)))
+    sign = reading.direction
+
+    def rank(pair: tuple[Predicate, Effect]) -> tuple[bool, float]:
+        estimate = pair[1].estimate
+        return _few(pair[1]), -sign * estimate if sign else -abs(estimate)
+
+    return tuple(sorted(known, key=rank))
 
 
 def _on_task(

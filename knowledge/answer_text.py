@@ -10,12 +10,13 @@ from typing import Any
 
 from vitruvius.knowledge.answer import Answer, SpaceAnswer, TaskAnswer, verdict
 from vitruvius.knowledge.principle import Effect, Principle
-from vitruvius.knowledge.vocabulary import ABOUT_COSTS, singular, vocabulary
+from vitruvius.knowledge.vocabulary import ABOUT_COSTS, SIZES, singular, vocabulary
 
 DRAWN = 2
 """Counter-examples that are drawn."""
 
 
+_ASKED = {1: "help", -1: "hurt", 0: "matter"}
 _PRINCIPLE = re.compile(r"p[0-9a-f]{10}")
 
 
@@ -51,6 +52,8 @@ def _elsewhere(answer: Answer) -> Iterator[str]:
         yield "what architectures cost is known, not learned: `vitruvius principles costs` tells it"
     if any(" " in word for word in words):
         yield "which architectures are best: `vitruvius show` tells it"
+    if any(singular(word) in SIZES for word in words):
+        yield "what is large for one task is small for another: give a number, or name one task"
     for word in words:
         if _PRINCIPLE.fullmatch(word):
             yield f"{word} is the id of a principle: `vitruvius principles show {word}`"
@@ -72,14 +75,18 @@ def space_lines(each: SpaceAnswer, several: bool = False) -> Iterator[str]:
     if reading.claim is None:
         yield from _each_by_itself(each, where)
         return
-    asked = "does it help?" if reading.direction > 0 else "does it hurt?"
+    asked = f"does it {_ASKED[reading.direction]}?"
     yield f"understood{where} as: {reading.text()}: {asked}"
     if reading.rival is not None:
         yield "  (with: the first of the two, without: the second; what has both or neither is left out)"
     if not each.tasks:
         yield f"Nothing that was measured{where} can be asked this."
         return
-    yield f"{verdict(each.joined, reading.direction)}  [measured]"
+    if each.verdict is None:
+        words = ", ".join(map(repr, reading.unknown))
+        yield f"no yes or no, since {words} was not understood; what was measured of {reading.text()}:"
+    else:
+        yield f"{each.verdict}  [measured]"
     if each.joined is not None and len(each.tasks) > 1:
         yield f"  all tasks   {effect_text(each.joined)}"
     for task in each.tasks:
@@ -107,7 +114,7 @@ def _each_by_itself(each: SpaceAnswer, where: str) -> Iterator[str]:
         known = ", ".join(each.space.operations)
         yield f"nothing that can be asked about was recognised{where}: name {known}, a depth or a size"
         return
-    helps = "help" if reading.direction > 0 else "hurt"
+    helps = _ASKED[reading.direction]
     if reading.steps and reading.numbered:
         yield f"understood{where} as: how many are best? Each number by itself{condition}:"
     elif reading.steps:
@@ -161,6 +168,7 @@ def _hinted(word: str, answer: Answer) -> str:
     """A word with the nearest one that would have been recognised."""
     known = {part for each in answer.spaces for words in vocabulary(each.space) for part in words}
     known |= {"connection", "parameter", "depth"}
+    known |= {task.place.task.rpartition("/")[2] for each in answer.spaces for task in each.tasks}
     if singular(word) in known:  # but of no use where it stood
         return word
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.75 if len(word) > 4 else 0.6)
@@ -206,7 +214,7 @@ def _plain_space(each: SpaceAnswer) -> dict[str, Any]:
         "direction": reading.direction,
         "foreign": list(reading.foreign),
         "unsure": list(reading.unsure),
-        "verdict": verdict(each.joined, reading.direction) if each.tasks else None,
+        "verdict": each.verdict,
         "effect": _plain_effect(each.joined),
         "singles": [
             {"claim": claim.to_json(), "effect": _plain_effect(effect)} for claim, effect in each.singles

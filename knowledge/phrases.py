@@ -97,6 +97,8 @@ class Walker:
             if self.skip("fewer", "less"):
                 return "<=", number
             self.at -= 1
+        if number == 0 and compared is None:
+            return "==", 0
         return (cast("Comparison", compared[0]) if compared else ">="), number
 
     def _denied(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import cast
 
 from vitruvius.generator.space import SearchSpace
@@ -26,6 +27,7 @@ from vitruvius.knowledge.question_parts import (
 )
 from vitruvius.knowledge.vocabulary import (
     ABOUT_COSTS,
+    BEATING,
     COMPARING,
     CONDITION,
     DENYING,
@@ -33,18 +35,25 @@ from vitruvius.knowledge.vocabulary import (
     HAVING,
     LOSSES,
     LOWERS,
-    RAISES,
+    NUMBERS,
     RIVAL,
     SILENT,
     SIZING,
+    SUPERIOR,
     SWAPPING,
     TURNING,
-    tokens,
+    tending,
 )
 
-_GENERAL = frozenset({"operation", "op", "layer", "which", "choice"})
-_BEST = frozenset({"best", "top"})
-_WHOLE = frozenset({"architecture", "network", "model", "cell"})
+_GENERAL = frozenset({"operation", "op", "layer", "which", "what", "choice"})
+_WHICH = re.compile(r"\b(?:which|what) (?:\w+ )?(?:operation|op|layer|choice)\b")
+_BEST = frozenset({"best", "top", "worst"})
+_WHOLE = frozenset({"architecture", "network", "model", "cell", "operation", "op", "layer", "choice"})
+_FAMILIES = frozenset({"ogbn", "amazon", "coauthor", "planetoid"})
+"""What often stands before the name of a data set."""
+FEWEST_LETTERS = 5
+"""Letters that the beginning of a data set's name must have: `cifar` for both of them."""
+_GONE = frozenset({"absent", "missing", "gone"})
 _ENDS = r"(?= (?:have|has|had|use|need|contain|cost|one|found|known|so|on|in|for|under)\b|$)"
 _ONE = re.compile(
     rf"\bwinner\b|\bthe (?:best|top) (?:have|has|had|one)\b"
@@ -62,7 +71,7 @@ class Reading:
     Attributes:
         claim: What architectures must have to be asked about; None where nothing was recognised.
         where: What all that are compared must have; None for no condition.
-        direction: +1 if the question is whether it helps, -1 if whether it hurts.
+        direction: +1 if the question is whether it helps, -1 if whether it hurts, 0 if whether it matters.
         tasks: Tasks that it names; empty for all.
         foreign: Words for operations that other spaces have and this one lacks.
         unknown: Words that were not recognised.
@@ -123,7 +132,7 @@ def read(
         costs: Names of costs that are known: "params", "latency[DEVICE]".
         tasks: Names of tasks that may be named.
         deep: From which depth on an architecture counts as deep, where the question gives no number.
-        middles: Of which cost an architecture has much, likewise.
+        middles: Of which cost an architecture has much, likewise; nan where that differs between tasks.
     """
     plain = formal(question, space)
     if plain is not None:
@@ -147,10 +156,10 @@ class _Reader(Operations):
         self.unsure = [match.replace(" ", "") for match in re.findall(r"(?<=[<>=])\s*-\s*\d+", question)]
         question, self.pieces = formal_pieces(question, space)
         super().__init__(question, space, costs, middles, deep)
-        self.tasks = {tuple(tokens(task.partition("/")[2])): task for task in tasks}
+        self.tasks = {"".join(re.findall(r"[^\W_]+", task.partition("/")[2].lower())): task for task in tasks}
         self.named: set[str] = set()
         self.left_out: set[str] = set()
-        self.excepting = self.denying = False
+        self.excepting = self.denying = self.preferring = False
         said = set(self.words)
         self.comparing = bool(COMPARING & said) or re.search(
             r"\b(as good as|best of)\b", " ".join(self.words)
@@ -169,7 +178,8 @@ class _Reader(Operations):
             self.notes.append("Each task is told by itself; whether two of them differ is not tested.")
         elif not parts.split:
             self.unsure.append("than")
-        if self.steps:  # what else was said is a condition
+        which = _WHICH.search(" ".join(self.words)) and rival is None and not self.choosing
+        if self.steps or which:  # what else was said is a condition
             if rival is not None:
                 self.unsure.append("than")
             where = All(parts=(claim, where)) if claim and where else claim or where
@@ -178,6 +188,15 @@ class _Reader(Operations):
             claim, where = where, None
         else:
             claim, rival = self._side_by_side(parts)
+        if rival is not None:
+            direction = direction or 1  # "the effect of replacing gat by gcn"
+        elif self._either():
+            direction = 0
+        if (
+            self.unknown and len(parts.sides) + (where is not None) > 1
+        ):  # how these belong together is not known
+            self.unsure += self.unknown
+        self.unsure += self.uneven
         if _ONE.search(" ".join(self.words)):
             self.unsure.append("the winner" if "winner" in self.words else "the best")
         if self.foreign or self.unsure:
@@ -190,6 +209,12 @@ class _Reader(Operations):
             tuple(dict.fromkeys(self.unsure)), not _GENERAL.isdisjoint(self.words),
         )  # fmt: skip
 
+    def _either(self) -> bool:
+        """Whether it is asked for help or harm, whichever it is: "good or bad?"."""
+        words = [tending(word) for word in self.words]
+        told = zip(words, self.words[1:], words[2:], strict=False)
+        return any(joint == "or" and {one, other} == {1, -1} for one, joint, other in told)
+
     def _side_by_side(self, parts: Parts) -> tuple[AnyPredicate | None, AnyPredicate | None]:
         """Claim and rival, where things are named to choose from; three or more are looked at one by one."""
         claim, rival, sides = parts.claim, parts.rival, parts.sides
@@ -199,6 +224,10 @@ class _Reader(Operations):
         if alike and len(sides) > 2 and (self.comparing or (self.choosing and not self.anded)):
             self.steps = sides
             return None, None
+        if claim is not None and isinstance(rival, Count) and isinstance(claim, All) and rival in claim.parts:
+            rest = [part for part in claim.parts if part != rival]  # "gat with gcn better than gcn"
+            without = Not(part=rest[0] if len(rest) == 1 else All(parts=tuple(rest)))
+            return claim, All(parts=(rival, without))
         if rival is None and len(sides) == 2 and alike:
             same = counts[0].operations == counts[1].operations  # "one skip or two skips"
             if self.comparing or self.swapping or (same and isinstance(claim, AnyOf)):
@@ -262,11 +291,20 @@ class _Reader(Operations):
             pass
         elif word in _BEST and self.skip(*_WHOLE):
             self.unsure.append(" ".join(self.written[self.at - 2 : self.at]))
-        elif word in RAISES or word in LOWERS:
-            self.items.append(("verb", 1 if word in RAISES else -1))
+        elif (tends := tending(word)) is not None:
+            self._verb(word, tends)
+        elif word == "less" and self.at < len(self.words) and tending(self.words[self.at]):  # "less harmful"
+            self.items.append(("verb", -(tending(self.words[self.at]) or 0)))
+            self.at += 1
+        elif word in ("all", "every", "each", "everywhere"):
+            self._all(word)
+        elif word in _GONE:
+            self._gone(word)
+        elif word[0].isdecimal() or NUMBERS.get(word, 0) > 1:  # a number that belongs to nothing
+            self.unsure.append(self.written[self.at - 1])
         elif word in CONDITION:
             self.items.append(("if", word))
-        elif word in RIVAL or (word == "or" and self.choosing):
+        elif word in RIVAL or (word == "or" and self.choosing) or (word == "to" and self.preferring):
             self.skip("to", "with", "of", "than")
             self.items.append(("rival", word))
         elif word == "or":
@@ -282,6 +320,37 @@ class _Reader(Operations):
             elsewhere = self.at > 1 and self.words[self.at - 2] == "on"  # a task that nobody measured, say
             (self.unsure if elsewhere else self.unknown).append(self.written[self.at - 1])
         self.anded = self.anded or word == "and"
+
+    def _verb(self, word: str, tends: int) -> None:
+        """`help`, `hurt`, `matter`; `outperforms gat`, `superior to gat`, `hurt less than gat`."""
+        rest = self.words[self.at : self.at + 2]
+        if rest == ["less", "than"]:
+            tends, self.at = -tends, self.at + 1
+        elif rest == ["more", "than"]:
+            self.at += 1
+        self.items.append(("verb", tends))
+        if word in BEATING or (word in SUPERIOR and self.skip("to", "over")):
+            self.items.append(("rival", word))
+        self.preferring = self.preferring or word == "prefer"
+
+    def _all(self, word: str) -> None:
+        """`on all tasks`, `everywhere`: each is told by itself; of layers it would be another question."""
+        behind, before = self.words[self.at : self.at + 2], self.words[max(self.at - 2, 0)]
+        of_tasks = not {"task", "data", "dataset", "benchmark"}.isdisjoint(behind)
+        if word == "everywhere":
+            of_tasks = any(kind == "verb" for kind, _ in self.items)
+        if of_tasks:
+            self.notes.append("Yes or no is said of all tasks together: look at each of them above.")
+        elif before != "at":  # "does it help at all?"
+            self.unsure.append(word)
+
+    def _gone(self, word: str) -> None:
+        """`where gat is absent` denies what was named last; of several it is not known which."""
+        behind = list(takewhile(lambda item: item[0] == "claim", reversed(self.items)))
+        if len(behind) != 1:
+            self.unsure.append(word)
+            return
+        self.items[-1] = ("claim", Not(part=cast("AnyPredicate", behind[0][1])))
 
     def _exception(self, word: str) -> None:
         """`except cora`, `but on cora`, `unless fc is there`, `except when fc is there`, `but not fc`."""
@@ -309,10 +378,17 @@ class _Reader(Operations):
         return bool(named)
 
     def _tasks_here(self) -> set[str]:
-        exact = self.longest(self.tasks)
-        if exact is not None or self.at >= len(self.words):
-            return {exact[0]} if exact is not None else set()
-        word = self.words[self.at]
-        named = {task for words, task in self.tasks.items() if words[0] == word}
-        self.at += bool(named)
-        return named
+        start = self.at
+        self.skip(*_FAMILIES)
+        for size in range(4, 0, -1):  # "CIFAR-10" and "cifar 10" are two words
+            said = "".join(self.written[self.at : self.at + size])
+            if len(self.written) >= self.at + size and said in self.tasks:
+                self.at += size
+                return {self.tasks[said]}
+        said = self.written[self.at] if self.at < len(self.written) else ""
+        begun = {task for name, task in self.tasks.items() if re.match(rf"{re.escape(said)}\d", name)}
+        if len(said) < FEWEST_LETTERS or not begun:
+            self.at = start
+            return set()
+        self.at += 1
+        return begun

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import cast
 
@@ -19,6 +20,7 @@ class Measures(Walker):
         middles: The middle of what was measured of some of them.
         deep: From which depth on an architecture counts as deep, where no number is given.
         notes: Sentences on how something was read.
+        uneven: Words for much or little of what tasks have so differently that no middle divides them.
     """
 
     def __init__(
@@ -28,6 +30,7 @@ class Measures(Walker):
         super().__init__(question)
         self.costs, self.middles, self.deep = costs, middles, deep
         self.notes: list[str] = []
+        self.uneven: list[str] = []
 
     def _depth(self) -> AnyPredicate | None:
         """`depth >= 3`, `at least 3 operations deep`, `deeper than 2`, `deep`."""
@@ -124,6 +127,9 @@ class Measures(Walker):
         name = cost[0] if cost else "params"
         name = self._device() if name == "latency" else name
         if name is None or name not in self.middles:
+            return None
+        if math.isnan(self.middles[name]):
+            self.uneven.append(word)
             return None
         bound = _bound(name, ">=" if word in MANY else "<", float(f"{self.middles[name]:.3g}"))
         self.notes.append(

@@ -66,7 +66,7 @@ class Operations(Measures):
         if (how := self.skip("how")) and self.skip("deep"):
             self.steps = tuple(Depth(comparison="==", value=number) for number in numbers)
             return True
-        if self.skip("many") if how else self.skip("more", "fewer"):
+        if self.skip("many") if how else self.skip("more", "fewer", "less"):
             operations = self._union("or")
             if operations is not None:
                 self.steps = tuple(
@@ -89,7 +89,11 @@ class Operations(Measures):
         comparison, value = self.quantity()
         self.skip("layer", "operation")
         self.skip("of")
-        operations = self._union(*(() if self.choosing else ("or",)))
+        joints = () if self.choosing else ("or",)
+        operations = self._union(*joints)
+        if operations is None and self.at > start:  # the number was a name: "zero"
+            self.at, (comparison, value) = start, (">=", 1)
+            operations = self._union(*joints)
         if operations is None:
             return None
         follower = self._feeds(operations)

@@ -23,7 +23,7 @@ class Parts(NamedTuple):
         claim: What is asked about; None where nothing was recognised.
         rival: What it is compared with ("better than ..."); None for all that lack it.
         where: What all that are compared must have; None for no condition.
-        direction: +1 for "does it help", -1 for "does it hurt".
+        direction: +1 for "does it help", -1 for "does it hurt", 0 for "does it matter".
         sides: All that is asked about or compared with, one by one.
         split: Whether something stands on both sides of each word that compares.
     """

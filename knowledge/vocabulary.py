@@ -95,10 +95,18 @@ def _set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-RAISES = _set("help improve better good best useful beneficial work pay raise increase higher boost gain")
+RAISES = _set(
+    "help improve better good best useful beneficial benefit work pay raise increase higher boost gain win "
+    "outperform beat surpass exceed superior preferable prefer worthwhile"
+)
 """Verbs and adjectives of "does it help?"; singular, as `tokens` gives them."""
-LOWERS = _set("hurt harm harmful bad worse worst lower reduce decrease damage damaging avoid drop")
+LOWERS = _set(
+    "hurt harm bad worse worst worsen lower reduce decrease damage avoid drop degrade detrimental poor "
+    "deteriorate impair hinder hamper underperform inferior lose suffer"
+)
 """Those of "does it hurt?"."""
+MATTERS = _set("matter affect effect impact influence")
+"""Those of "does it do anything?"."""
 SIZING = _set(
     "raise increase higher boost gain reduce decrease lower drop smaller larger small large low high"
 )
@@ -111,7 +119,10 @@ RIVAL = _set("than versu vs instead rather over against compared")
 """Words before what something is compared with; singular, as `tokens` gives them."""
 CHOOSING = _set("which should prefer choose better worse")
 """Words that make "A or B" a choice between the two."""
-SPLITTING = _set("than versu vs instead rather")
+BEATING = _set("outperform beat surpass exceed underperform")
+"""Verbs before what something is compared with; those of `SUPERIOR` where "to" or "over" follows."""
+SUPERIOR = _set("superior inferior preferable prefer lose")
+SPLITTING = _set("than versu vs instead rather outperform beat surpass exceed underperform to")
 """Those of them that say nothing unless something follows."""
 COMPARING = _set("compare comparing comparison difference differ versu vs")
 """Words that set side by side what is named."""
@@ -130,7 +141,9 @@ HAVING = _set("have having use using contain containing with any")
 """Words that make "not" deny what follows."""
 TURNING = _set(
     "not xor only alone never unless except but first last second third fourth fifth position followed feed "
-    "feeding before after increasing decreasing reducing"
+    "feeding before after increasing decreasing reducing every everywhere always all each entire entirely "
+    "solely throughout whole fail failing useless too enough necessary needed interact interaction redundant "
+    "synergy complementary depend ten hundred dozen thousand million half less"
 )
 """Words that may turn a question round, or make another of it, where no phrase took them up."""
 ABOUT_COSTS = _set(
@@ -141,10 +154,10 @@ SILENT = _set(
     "do does did is are wa were be been being the of to it there this these those which what how why can "
     "could should would will i you we my our your me us whether really usually generally general also then "
     "than architecture network net model cell operation op layer connection node use used using have ha "
-    "score accuracy performance result effect impact influence about tell number count by from as on at and "
+    "score accuracy performance result about tell number count by from as on at and "
     "or a an any some more most much many so far know known neural one data dataset set "
-    "task benchmark overall everywhere matter average both either directly present being adding add "
-    "good as every between together idea lead give rate validation test training winner"
+    "task benchmark overall average both either directly present being adding add "
+    "good as between together idea lead give make say think suggest rate validation test training winner"
 )
 """Words that say nothing about an architecture."""
 
@@ -177,10 +190,16 @@ def written(text: str) -> list[str]:
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", plain)
     plain = re.sub(r"(?<=\d)\+", " or more", plain)
     plain = re.sub(r"\bcan(?:no|['\u2019])t\b", "can not", plain)
+    plain = _ASKED.sub(r"\1", plain)
     plain = re.sub(r"n['\u2019]t\b", " not", plain)
     return re.findall(r"\d+x\d+|\d+(?:\.\d+)?[a-z]*|[^\W\d]\w*|<=|>=|==|!=|[<>=]", plain)
 
 
+_ASKED = re.compile(
+    r"^(\W*(?:is|are|was|were|do|does|did|would|should|could|has|have))n['\u2019]t\b"
+    r"(?! (?:use|using|have|take)\b)"
+)
+"""A question that begins with "isn't" or "don't" asks the same as one without the not."""
 _WHOLE = frozenset({"does", "this", "flops", "params", "macs", "kflops", "mflops", "gflops"})
 
 
@@ -189,6 +208,19 @@ def singular(word: str) -> str:
     if len(word) < 4 or word in _WHOLE or not word.isalpha() or word.endswith("ss"):
         return word
     return f"{word[:-3]}y" if word.endswith("ies") else word.removesuffix("s")
+
+
+def tending(word: str) -> int | None:
+    """Whether a verb or adjective, in any of its forms, asks for help (1), harm (-1) or either (0)."""
+    stems = [
+        word,
+        *(word.removesuffix(end) for end in ("ing", "ed", "d", "ful", "fully") if word.endswith(end)),
+    ]
+    for stem in [*stems, *(f"{stem}e" for stem in stems[1:])]:
+        for direction, words in ((1, RAISES), (-1, LOWERS), (0, MATTERS)):
+            if stem in words:
+                return direction
+    return None
 
 
 def vocabulary(space: SearchSpace) -> dict[tuple[str, ...], tuple[str, ...]]:

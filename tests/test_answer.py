@@ -262,3 +262,30 @@ def test_an_interval_below_use_is_no(store: Store) -> None:
     assert verdict(Effect(-0.15, -0.31, 0.01, 50, 50)) == "no; whether it hurts cannot be told"
     assert verdict(Effect(0.02, 0.01, 0.2, 500, 500)) == "yes, but hardly"
     assert verdict(None).startswith("cannot be told")
+
+
+def test_no_yes_or_no_where_a_word_was_not_understood(store: Store) -> None:
+    plain, odd = (store.ask(f"do {word} skips help on cifar10?") for word in ("", "frobnicated"))
+    assert plain.spaces[0].verdict and f"{plain.spaces[0].verdict}  [measured]" in str(plain)
+    assert odd.spaces[0].verdict is None and odd.spaces[0].joined is not None
+    assert "no yes or no, since 'frobnicated' was not understood" in str(odd)
+    assert odd.as_json()["spaces"][0]["verdict"] is None
+
+
+def test_the_task_asked_for_and_the_one_named_must_agree(store: Store) -> None:
+    with pytest.raises(UserError, match=r"names nasbench201/cifar100, but only nasbench201/cifar10 is"):
+        store.ask("do skips help on cifar100?", task="nasbench201/cifar10")
+
+
+@pytest.mark.parametrize(
+    ("effect", "said"),
+    [
+        (Effect(0.2, 0.1, 0.3, 9, 9), "yes: it helps"),
+        (Effect(-0.2, -0.3, -0.1, 9, 9), "yes: it hurts"),
+        (Effect(-0.02, -0.04, -0.01, 9, 9), "no, not to speak of"),
+        (Effect(0.03, 0.01, 0.2, 9, 9), "yes: hardly, but it helps"),
+        (Effect(0.1, -0.1, 0.3, 9, 9), "cannot be told yet: the interval holds zero"),
+    ],
+)
+def test_whether_it_matters(effect: Effect, said: str) -> None:
+    assert verdict(effect, 0) == said
