@@ -190,16 +190,17 @@ def check_failures(journal: Journal, evaluations: int) -> None:
     """Stop a search that fails most of the time instead of looping for ever.
 
     Raises:
-        BudgetError: More than twice the budget, and 20, have failed, or the first 20, or the first 5 because
-            their time was up, which would cost that time 20 times.
+        BudgetError: More than twice the budget, and 20, have failed, or the first 20, or the first 5 for one
+            and the same reason: what is broken for all is known by then.
     """
     failed = [x for x in journal.learned() if not x.measurement.ok]
-    late = [x for x in failed if x.measurement.status is Status.TIMED_OUT]
-    if not journal.counted() and len(late) == len(failed) >= 5:
-        raise BudgetError(
-            f"The first {len(late)} evaluations were not done in time, so the search stopped. "
-            f"{late[-1].measurement.reason} Give more with `time_limit` (`--set time_limit=SECONDS`)."
-        )
+    alike = {(x.measurement.status, x.measurement.reason) for x in failed}
+    if not journal.counted() and len(failed) >= 5 and len(alike) == 1:
+        status, why = alike.pop()
+        late = status is Status.TIMED_OUT
+        what = "were not done in time" if late else "all failed alike"
+        more = " Give more with `time_limit` (`--set time_limit=SECONDS`)." if late else ""
+        raise BudgetError(f"The first {len(failed)} evaluations {what}, so the search stopped. {why}{more}")
     if len(failed) > (2 * evaluations + 20 if journal.counted() else 19):
         reasons = {x.measurement.reason for x in failed[-5:]}
         raise BudgetError(

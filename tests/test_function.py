@@ -162,11 +162,18 @@ def test_a_function_that_always_fails_ends_the_search_soon(space: SearchSpace) -
     def fails(architecture: vt.Architecture) -> float:
         raise KeyError("block9")
 
-    with (
-        vt.Session(vt.Task("test-chain/flowers", Function(fails)), proposer="uniform") as session,
-        pytest.raises(BudgetError, match=r"^2\d evaluations failed and 0 succeeded.*KeyError: 'block9'"),
+    def fails_each(architecture: vt.Architecture) -> float:
+        raise KeyError(architecture.key)
+
+    for function, told in (
+        (fails, r"^The first [5-9] evaluations all failed alike.*KeyError: 'block9'"),
+        (fails_each, r"^2\d evaluations failed and 0 succeeded.*KeyError: "),
     ):
-        session.run(50)
+        with (
+            vt.Session(vt.Task("test-chain/flowers", Function(function)), proposer="uniform") as session,
+            pytest.raises(BudgetError, match=told),
+        ):
+            session.run(50)
 
 
 def test_costs_that_fail_are_within_no_limit(space: SearchSpace) -> None:
