@@ -46,17 +46,23 @@ def check_ending(path: Path, endings: Sequence[str]) -> None:
         raise UserError(f"{str(path)!r} {ends}: name a file that ends with {' or '.join(endings)}.")
 
 
-def check_out(out: Path | None) -> None:
-    """Refuse what `--out` names where no table is written, or would be written over; None names none.
+def check_out(out: Path | None, endings: Sequence[str] = TABLES) -> None:
+    """Refuse what `--out` names where nothing can be written, or would be written over; None names none.
+
+    Args:
+        out: The file to write.
+        endings: How its name may end.
 
     Raises:
-        UserError: It is there, or ends otherwise than a table.
+        UserError: It is there, its folder is not, or it ends otherwise.
     """
     if out is None:
         return
-    check_ending(out, TABLES)
+    check_ending(out, endings)
     if out.exists():
         raise UserError(f"{str(out)!r} exists already: remove it, or name another file with --out.")
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"The folder of {str(out)!r} is not there: make it, or name another file with --out.")
 
 
 def as_argument(path: str | Path) -> str:

@@ -119,4 +119,6 @@ def _layout(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, N
     apart = ((centred[:, None] - centred[None]) ** 2).sum(axis=2)
     np.fill_diagonal(apart, np.inf)
     shown = float((strengths[:2] ** 2).sum() / max((strengths**2).sum(), 1e-12))
-    return centred @ directions[:2].T, shown, apart.argmin(axis=1)
+    places = centred @ directions[:2].T
+    places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))  # one vector has one direction
+    return places, shown, apart.argmin(axis=1)

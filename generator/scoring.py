@@ -15,8 +15,8 @@ from vitruvius.generator.corpus import read_corpus
 from vitruvius.generator.information import information
 from vitruvius.generator.library import CodeModel, load_or_train, open_model
 from vitruvius.generator.position_masks import PositionMasks
-from vitruvius.generator.proposers import Request, make_proposer
-from vitruvius.generator.proposers.checks import same_codec
+from vitruvius.generator.proposers import Request, check_proposer, make_proposer
+from vitruvius.generator.proposers.checks import check_temperature, same_codec
 from vitruvius.generator.quality import generated, measure, reference_for
 from vitruvius.generator.space import DESCRIBED, Choices, SearchSpace, get_space, space_names
 from vitruvius.generator.training import architectures_of, codec_metrics
@@ -105,6 +105,9 @@ def score(
         `codec_metrics`, with the mutual information of codes and decisions; `ceilings`; and `engines`, the
         figures of each (see `Reference.figures`).
     """
+    for engine in engines:
+        check_proposer(engine)
+    check_temperature(temperature)
     say = progress or (lambda _line: None)
     codec, space = model.codec, model.codec.space
     corpus = read_corpus(model.language_model)

@@ -65,15 +65,22 @@ def child_environment(extra: Mapping[str, str] | None = None, *, whole: bool = F
     return {**kept, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **(extra or {})}
 
 
-def device_args() -> list[str]:
-    """Server arguments that the CPU backend needs to start at all; empty where there is a GPU."""
+def device_args(*, share: float | None = None, cache: int = 512 << 20) -> list[str]:
+    """Server arguments for this machine: what the CPU backend needs to start, and how much of a GPU is taken.
+
+    Args:
+        share: Share of a GPU's memory that must be free, for a small model beside others; None leaves that
+            to vLLM, which takes nearly all of it.
+        cache: Bytes of the key-value cache, on a CPU and for a small model on a GPU.
+    """
     import torch
 
+    fixed = ["--enforce-eager", "--kv-cache-memory-bytes", str(cache)]
     if torch.cuda.is_available():
-        return []
+        return [] if share is None else [*fixed, "--gpu-memory-utilization", str(share)]
     # Without a fixed cache size the CPU backend wants 92 % of the memory and refuses to start. A long prompt
     # read in chunks for a request with a seed ends the engine: "CPU Generator does not use offset".
-    return ["--enforce-eager", "--kv-cache-memory-bytes", str(512 << 20), "--no-enable-chunked-prefill"]
+    return [*fixed, "--no-enable-chunked-prefill"]
 
 
 class VLLMServer:
@@ -203,12 +210,13 @@ class VLLMServer:
         deadline = time.monotonic() + self.ready_timeout
         while not self._answers():
             if not self.running:
-                raise self._failure("ended while starting")
+                raise self.failure("ended while starting")
             if time.monotonic() > deadline:
-                raise self._failure(f"did not answer within {self.ready_timeout:.0f} s")
+                raise self.failure(f"did not answer within {self.ready_timeout:.0f} s")
             time.sleep(0.25)
 
-    def _failure(self, what: str) -> ModelError:
+    def failure(self, what: str) -> ModelError:
+        """What to raise when the server is not there any more, with the last lines of its log."""
         if self._reader is not None and not self.running:
             self._reader.join(5)
         log = "\n  ".join(self._tail) or "(no output)"

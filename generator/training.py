@@ -149,7 +149,7 @@ def codec_metrics(codec: Codec, rows: Choices) -> dict[str, Any]:
         rows: (n, D) architectures.
 
     Returns:
-        `exact`: share of rows that come back exactly, all decisions right (after `normalise`);
+        `exact`: share of rows that come back exactly, all decisions right (after `normalise`), None of none;
         `perplexity` of the codes, exp of their entropy over all positions; `used`: codes that occur;
         `architectures`: n; `encode_per_second`, `decode_per_second`.
     """
@@ -164,7 +164,7 @@ def codec_metrics(codec: Codec, rows: Choices) -> dict[str, Any]:
     counts = np.bincount(codes.ravel(), minlength=codec.codebook_size)
     share = counts[counts > 0] / counts.sum()
     return {
-        "exact": float(same.mean()),
+        "exact": float(same.mean()) if len(rows) else None,
         "architectures": len(rows),
         "perplexity": round(float(np.exp(-(share * np.log(share)).sum())), 2),
         "used": int((counts > 0).sum()),
@@ -291,6 +291,8 @@ class _Training:
 
 def _sentence(space: SearchSpace, metrics: dict[str, Any], fraction: float) -> str:
     what = "all" if fraction == 1 else "held-out"
+    if not metrics["architectures"]:
+        return f"VQ-VAE for {space.name}: no architecture is held out of so few, {metrics['seconds']:.0f} s"
     return (
         f"VQ-VAE for {space.name}: {metrics['exact']:.3%} of {metrics['architectures']} {what} architectures "
         f"reconstructed exactly, {metrics['used']} of {metrics['codebook']} codes used "

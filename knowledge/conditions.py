@@ -180,6 +180,11 @@ class Choice(Predicate):
 
     def resolved(self, space: SearchSpace, costs_known: Collection[str] | None) -> Predicate:
         """See `Predicate.resolved`."""
+        if self.decision in space.operations and all(name.isdecimal() for name in self.among):
+            raise UnknownNameError(
+                f"{self.decision} is an operation of {space.name}, no decision: write {self.decision} == "
+                f"{self.among[0]} for how many."
+            )
         choices = space.decisions[space.decision(self.decision)].choices
         indices = [choice_index(space, self.decision, name) for name in self.among]
         return Choice(decision=self.decision, among=tuple(choices[index] for index in indices))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from vitruvius.cli import generator as cli
 from vitruvius.cli.generator import app
-from vitruvius.errors import CheckpointError, UnknownNameError, UserError
+from vitruvius.errors import CheckpointError, ModelError, UnknownNameError, UserError
+from vitruvius.generator.proposers import vllm_server
 
 if TYPE_CHECKING:
     from vitruvius.generator.library import CodeModel
@@ -140,3 +143,32 @@ def raise_of(result: Result) -> None:
     assert result.exception is not None, result.output
     assert "\n" not in str(result.exception)
     raise result.exception
+
+
+def test_wrong_options_are_refused_before_anything_is_drawn(code_model: CodeModel) -> None:
+    for wrong in (("--engine", "ngram", "--engine", "vllm-serve"), ("--temperature", "5")):
+        result = score(str(code_model.folder), *wrong)
+        assert isinstance(result.exception, UserError) and "drawing" not in result.output
+
+
+def test_a_server_that_ends_by_itself_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ended:
+        url, key, running = "http://127.0.0.1:1/v1", "secret", False
+
+        def __enter__(self) -> Ended:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def failure(self, what: str) -> ModelError:
+            return ModelError(f"The vLLM server {what}: out of memory")
+
+    monkeypatch.setattr(
+        cli, "_model", lambda *_: SimpleNamespace(language_model=None, codec=SimpleNamespace(length=6))
+    )
+    monkeypatch.setattr(vllm_server, "code_server", lambda *_: Ended())
+    result = CliRunner().invoke(app, ["serve", "nasbench201"])
+    assert isinstance(result.exception, ModelError) and "ended by itself: out of memory" in str(
+        result.exception
+    )

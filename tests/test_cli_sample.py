@@ -20,6 +20,7 @@ from vitruvius.generator.evaluation.columns import read_columns
 from vitruvius.generator.evaluation.task import Measurement, Status
 from vitruvius.generator.library import CodeModel
 from vitruvius.generator.space import get_space
+from vitruvius.knowledge import steering
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.predicate import Predicate
 from vitruvius.knowledge.run_folder import LEDGER_FILE
@@ -121,7 +122,9 @@ def test_both_as_a_table(run: Path, tmp_path: Path) -> None:
         (("--where", "conv3x3 >"), InvalidPredicateError, "cannot be read"),
         (("--where", "conv7x7 >= 1"), UnknownNameError, "conv7x7"),
         (("--where", "params < 1M"), UserError, "name a run with --run whose table or networks tell it"),
+        (("--where", "conv3x3 = 2"), UnknownNameError, "write conv3x3 == 2"),
         (("--out", "some.txt"), UserError, ".csv or .jsonl or .parquet"),
+        (("--out", "no/such/folder.csv"), UserError, "make it"),
     ],
 )
 def test_wrong_wishes(arguments: tuple[str, ...], error: type[Exception], said: str) -> None:
@@ -157,3 +160,34 @@ def test_costs_are_those_of_a_run(run: Path, tmp_path: Path) -> None:
 def test_a_run_on_another_space(run: Path) -> None:
     with pytest.raises(UserError, match="says nothing about nasbench-graph"):
         call("nasbench-graph", "--score", "top10%", "--run", str(run))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--engine", "foo"), "Unknown proposer"),
+        (("--engine", "ngram", "--url", "http://127.0.0.1:1/v1"), "takes no URL"),
+        (("--temperature", "5"), "temperature is 5"),
+    ],
+)
+def test_wrong_options_are_refused_before_a_model_is_trained(
+    arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "load_or_train", lambda *_, **__: pytest.fail("a model was loaded"))
+    with pytest.raises(UserError, match=said):
+        call("nasbench201", *arguments)
+
+
+def test_a_file_is_not_written_over(tmp_path: Path) -> None:
+    out = tmp_path / "drawn.jsonl"
+    out.write_text("mine")
+    with pytest.raises(UserError, match="exists already"):
+        call("nasbench201", "-n", "5", "--engine", "uniform", "--out", str(out))
+    assert out.read_text() == "mine"
+
+
+def test_a_space_that_cannot_be_listed_is_not_said_to_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = get_space("darts").sample(500, np.random.default_rng(0))
+    monkeypatch.setattr(steering, "all_rows", lambda space: few)
+    with pytest.raises(UserError, match="None of 500 architectures drawn from darts satisfies"):
+        call("darts", "--where", "skip >= 16", "--engine", "ngram")

@@ -11,7 +11,7 @@ import pytest
 from vitruvius.figures import code_map, code_usage
 from vitruvius.generator import library
 from vitruvius.generator.library import CodeModel
-from vitruvius.generator.portrait import Portrait, portrait
+from vitruvius.generator.portrait import Portrait, _layout, portrait
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,11 @@ def test_counts_are_those_of_the_space(code_model: CodeModel, found: Portrait) -
         operations = np.bincount(rows[here], minlength=len(space.operations))  # node k holds decision k
         assert meaning.label == space.operations[int(operations.argmax())]
         assert np.isclose(meaning.purity, operations.max() / operations.sum())
+
+
+def test_a_single_code_has_a_place() -> None:
+    places, shown, nearest = _layout(np.ones((1, 4), dtype=np.float32))
+    assert places.tolist() == [[0.0, 0.0]] and shown == 0 and nearest.tolist() == [0]
 
 
 def test_neighbours_are_judged_against_chance(found: Portrait) -> None:

@@ -16,15 +16,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from vitruvius.errors import CheckpointError, MissingPartError, ModelError, UnknownNameError, UserError
 from vitruvius.generator.guide import CodeTree
 from vitruvius.generator.library import CodeModel
-from vitruvius.generator.proposers import PROPOSERS, make_proposer
+from vitruvius.generator.proposers import PROPOSERS, make_proposer, ngram
 from vitruvius.generator.proposers.base import Proposer, Request
 from vitruvius.generator.proposers.guide_files import guide_folder, read_guide, write_guide
 from vitruvius.generator.proposers.uniform import UniformProposer
+from vitruvius.generator.proposers.vllm import CACHE_BYTES, ENVIRONMENT, engine_arguments
 from vitruvius.generator.proposers.vllm_server import KEY_VARIABLE, ServerProposer, code_server
+from vitruvius.generator.serving import device_args
 from vitruvius.generator.vocabulary import Vocabulary
 from vitruvius.testing import ProposerContract
 
@@ -245,7 +248,7 @@ def test_a_server_of_ours_with_another_codec_is_refused(
     url = fake_server(lambda _path, _body: (200, {"data": [{"id": served}]}))
     with pytest.raises(UserError, match=r"another space or codec .*generator serve nasbench201"):
         connect(model, url)
-    served = code_server(model.language_model).served_name
+    served = code_server(model.language_model, model.codec.length).served_name
     assert served == f"vitruvius-codes-{model.codec.hash}"
     connect(model, url).close()
 
@@ -282,6 +285,34 @@ def test_code_server_keeps_keys_out(model: CodeModel, monkeypatch: pytest.Monkey
     from vitruvius.generator.serving import child_environment
 
     monkeypatch.setitem(os.environ, "OPENAI_API_KEY", "sk-secret")
-    server = code_server(model.language_model)
+    server = code_server(model.language_model, model.codec.length)
     assert "sk-secret" not in child_environment(server.environment).values()
     assert "--logits-processors" in server.extra_args
+
+
+def test_a_gpu_is_shared_with_whoever_trains_there(model: CodeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    arguments = engine_arguments(model.codec.length)
+    server = code_server(model.language_model, model.codec.length)
+    assert arguments["gpu_memory_utilization"] == 0.05 and arguments["kv_cache_memory_bytes"] == CACHE_BYTES
+    at = server.extra_args.index("--gpu-memory-utilization")
+    assert server.extra_args[at + 1] == "0.05" and "--enforce-eager" in server.extra_args
+    assert ENVIRONMENT["VLLM_USE_V2_MODEL_RUNNER"] == server.environment["VLLM_USE_V2_MODEL_RUNNER"] == "0"
+    assert device_args() == [], "a model that is asked for principles may have all of it"
+
+
+def test_sequences_of_large_spaces_fit(model: CodeModel) -> None:
+    server = code_server(model.language_model, 120)
+    assert engine_arguments(120)["max_model_len"] == 123
+    assert server.extra_args[server.extra_args.index("--max-model-len") + 1] == "123"
+
+
+@pytest.mark.parametrize("name", ["transformers", "ngram"])
+def test_noise_comes_in_batches_of_one_stream(
+    model: CodeModel, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = make_proposer(name, model).draw(Request(n=50, seed=3)).codes
+    monkeypatch.setattr(ngram, "BATCH", 7)
+    small = make_proposer(name, model)
+    monkeypatch.setattr(small, "_batch", 7, raising=False)
+    assert (small.draw(Request(n=50, seed=3)).codes == whole).all()

@@ -13,6 +13,19 @@ if TYPE_CHECKING:
 PROPOSERS = ("ngram", "transformers", "uniform", "vllm", "vllm-server")
 
 
+def check_proposer(name: str, url: str | None = None) -> None:
+    """Refuse what `make_proposer` would, before a model is loaded or trained for it.
+
+    Raises:
+        UnknownNameError: No such proposer.
+        UserError: A URL for a proposer that has no server.
+    """
+    if name not in PROPOSERS:
+        raise unknown_name("proposer", name, PROPOSERS)
+    if url is not None and name != "vllm-server":
+        raise UserError(f"The proposer {name!r} takes no URL: only 'vllm-server' talks to a server.")
+
+
 def make_proposer(name: str, model: CodeModel, *, url: str | None = None) -> Proposer:
     """Start the proposer with this name.
 
@@ -28,10 +41,7 @@ def make_proposer(name: str, model: CodeModel, *, url: str | None = None) -> Pro
         ModelError: The server does not answer.
         UserError: A URL for a proposer that has no server.
     """
-    if name not in PROPOSERS:
-        raise unknown_name("proposer", name, PROPOSERS)
-    if url is not None and name != "vllm-server":
-        raise UserError(f"The proposer {name!r} takes no URL: only 'vllm-server' talks to a server.")
+    check_proposer(name, url)
     if name == "uniform":
         from vitruvius.generator.proposers.uniform import UniformProposer
 
@@ -53,4 +63,4 @@ def make_proposer(name: str, model: CodeModel, *, url: str | None = None) -> Pro
     return ServerProposer(model.codec, model.language_model, url=url)
 
 
-__all__ = ["PROPOSERS", "Codes", "Draw", "Proposer", "Request", "make_proposer"]
+__all__ = ["PROPOSERS", "Codes", "Draw", "Proposer", "Request", "check_proposer", "make_proposer"]

@@ -20,10 +20,7 @@ def check(request: Request, codec: Codec) -> None:
     """
     if request.n < 0:
         raise UserError(f"n is {request.n}: the number of sequences cannot be negative.")
-    if not 0 < request.temperature <= HOTTEST:  # not a number is refused as well
-        raise UserError(
-            f"temperature is {request.temperature:g}, but a number above 0 and at most {HOTTEST:g} is needed."
-        )
+    check_temperature(request.temperature)
     if request.seed < 0:
         raise UserError(f"seed is {request.seed}, but seeds are not negative.")
     if request.quantile is not None and not 0 <= request.quantile <= 9:
@@ -35,6 +32,18 @@ def check(request: Request, codec: Codec) -> None:
         raise UserError(
             f"The guide is for {guide.length} codes out of {guide.codebook_size}, but {codec.space.name} has "
             f"{codec.length} out of {codec.codebook_size}: make it with the codec in use."
+        )
+
+
+def check_temperature(temperature: float) -> None:
+    """Refuse a temperature that no engine draws at.
+
+    Raises:
+        UserError: It is not above 0, or above the highest.
+    """
+    if not 0 < temperature <= HOTTEST:  # not a number is refused as well
+        raise UserError(
+            f"temperature is {temperature:g}, but a number above 0 and at most {HOTTEST:g} is needed."
         )
 
 

@@ -23,6 +23,8 @@ from vitruvius.generator.vocabulary import band_weights
 ORDER = 4
 """Codes looked at: the three before, and the one to come."""
 
+BATCH = 4096
+"""Sequences drawn at a time, so that their noise fits in memory."""
 _PULL = 1.0  # weight of the shorter context, in observations
 
 
@@ -56,19 +58,25 @@ class NgramProposer:
         """Draw sequences; the request's guide counts at each position."""
         begin = time.perf_counter()
         check(request, self._codec)
-        noise = np.random.default_rng(request.seed).gumbel(
-            size=(request.n, self._codec.length, self._codec.codebook_size)
-        )
         if request.quantile not in self._tables:
             self._tables[request.quantile] = self._count(request.quantile)
-        codes = np.zeros((request.n, self._codec.length), dtype=np.int64)
+        rng = np.random.default_rng(request.seed)
+        sizes = [min(BATCH, request.n - start) for start in range(0, request.n, BATCH)]
+        parts = [self._sample(request, size, rng) for size in sizes]
+        codes = np.concatenate(parts) if parts else np.empty((0, self._codec.length), dtype=np.int16)
+        return Draw(codes, 0, time.perf_counter() - begin)
+
+    def _sample(self, request: Request, n: int, rng: np.random.Generator) -> Codes:
+        """One batch: argmax of logarithms / temperature + Gumbel noise is a draw from the chances."""
+        noise = rng.gumbel(size=(n, self._codec.length, self._codec.codebook_size))
+        codes = np.zeros((n, self._codec.length), dtype=np.int64)
         for position, tables in enumerate(self._tables[request.quantile]):
             chances = self._chances(codes[:, :position], tables)  # (n, K)
             scores = np.log(chances) / request.temperature
             if request.guide is not None:
                 scores += request.guide.look(codes[:, :position])
             codes[:, position] = (scores + noise[:, position]).argmax(axis=1)
-        return Draw(codes.astype(np.int16), 0, time.perf_counter() - begin)
+        return codes.astype(np.int16)
 
     def nats(self, codes: Codes) -> NDArray[np.float64]:
         """Minus the logarithm of the chance of each sequence (n, L), unconditionally: (n,)."""

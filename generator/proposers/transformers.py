@@ -50,17 +50,17 @@ class TransformersProposer:
         check(request, self._codec)
         if self._model is None:
             raise ModelError("This model was closed: make a new proposer.")
-        noise = self._noise(request)  # (n, L, K)
-        starts = range(0, request.n, self._batch)
+        # Drawn one batch after the other from one stream: what is drawn does not depend on the batch size.
+        rng = np.random.default_rng(request.seed)
+        sizes = [min(self._batch, request.n - start) for start in range(0, request.n, self._batch)]
         with threads_for(self._model):
-            parts = [self._sample(noise[start : start + self._batch], request) for start in starts]
+            parts = [self._sample(self._noise(rng, size), request) for size in sizes]
         codes = np.concatenate(parts) if parts else np.empty((0, self._codec.length), dtype=np.int16)
         return Draw(codes, 0, time.perf_counter() - begin)
 
-    def _noise(self, request: Request) -> NDArray[np.float32]:
-        """Gumbel noise of all choices, so that what is drawn does not depend on the batch size."""
-        shape = (request.n, self._codec.length, self._codec.codebook_size)
-        return np.random.default_rng(request.seed).gumbel(size=shape).astype(np.float32)
+    def _noise(self, rng: np.random.Generator, n: int) -> NDArray[np.float32]:
+        """Gumbel noise of all choices of n sequences: (n, L, K)."""
+        return rng.gumbel(size=(n, self._codec.length, self._codec.codebook_size)).astype(np.float32)
 
     def _sample(self, noise: NDArray[np.float32], request: Request) -> Codes:
         """One batch: argmax of logits / temperature + Gumbel noise is a draw from the softmax."""

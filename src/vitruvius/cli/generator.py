@@ -26,9 +26,10 @@ def train(space: _Space, seed: _Seed = 0) -> None:
     model = _judged(_model(space, seed))
     held, whole, language = (model.card[name] for name in ("held_out", "codec", "language_model"))
     typer.echo(f"folder           {model.folder}")
-    typer.echo(
-        f"held-out ids     {held['exact']:.3%} of {held['architectures']} architectures reconstructed exactly"
-    )
+    told = "none: the space has too few to hold some out"
+    if held["architectures"]:
+        told = f"{held['exact']:.3%} of {held['architectures']} architectures reconstructed exactly"
+    typer.echo(f"held-out ids     {told}")
     typer.echo(f"in use           {whole['exact']:.3%} of {whole['architectures']}")
     typer.echo(_codes_line(whole))
     ideal = language.get("ideal_nats")
@@ -91,7 +92,8 @@ def serve(space: _Space, seed: _Seed = 0) -> None:
 
     from vitruvius.generator.proposers.vllm_server import KEY_VARIABLE, code_server
 
-    server = code_server(_model(space, seed).language_model)
+    model = _model(space, seed)
+    server = code_server(model.language_model, model.codec.length)
     typer.echo("starting vLLM (about 40 seconds)", err=True)
     with server:
         typer.echo(f"url  {server.url}")
@@ -101,6 +103,8 @@ def serve(space: _Space, seed: _Seed = 0) -> None:
                 time.sleep(0.5)
         except KeyboardInterrupt:
             typer.echo("stopping", err=True)
+            return
+        raise server.failure("ended by itself")
 
 
 def _codes_line(figures: dict[str, Any]) -> str:

@@ -57,15 +57,17 @@ def sample(
     ] = 0,
 ) -> None:
     """Draw codes and print them with the architectures that they decode to."""
-    from vitruvius.generator.files import check_ending
+    from vitruvius.generator.files import check_out
     from vitruvius.generator.library import load_or_train, model_folder
     from vitruvius.generator.pool import fill_pool
-    from vitruvius.generator.proposers import Request, make_proposer
+    from vitruvius.generator.proposers import Request, check_proposer, make_proposer
+    from vitruvius.generator.proposers.checks import check_temperature
     from vitruvius.generator.space import get_space
     from vitruvius.knowledge.run_folder import know_spaces
 
-    if out is not None:
-        check_ending(out, _ENDINGS)
+    check_proposer(engine, url)
+    check_temperature(temperature)
+    check_out(out, _ENDINGS)
     if run is not None:
         know_spaces(run)
     wish = _wish(get_space(space), where, score, run)
@@ -87,6 +89,10 @@ def sample(
     _write(pool, model.codec, out)
     for line in [*wish.lines(pool), pool.describe()]:
         typer.echo(line, err=True)
+    if not len(pool.choices):
+        raise UserError(
+            "Nothing that was drawn is wanted: draw more with -n, or use an engine of this process."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +177,10 @@ def _wish(space: SearchSpace, where: str | None, score: str | None, run: Path | 
         about = "" if space.size is not None else "about "
         notes.append(f"{about}{wanted.mean():.2%} of {space.name} satisfies {predicate.text()!r}")
         if not wanted.any():
-            raise UserError(f"Nothing in {space.name} satisfies {predicate.text()!r}: ask for less at once.")
+            none = f"Nothing in {space.name} satisfies"
+            if space.size is None:
+                none = f"None of {len(wanted):,} architectures drawn from {space.name} satisfies"
+            raise UserError(f"{none} {predicate.text()!r}: ask for less at once.")
     if score is not None and run is not None:
         share, good = _share(score), _measured(space, run)
         notes.append(good.note(share))
@@ -287,6 +296,7 @@ def _write(pool: Pool, codec: Codec, out: Path | None) -> None:
     """One architecture on each line: printed, or as a table in a file."""
     from vitruvius.generator.code_text import format_codes
     from vitruvius.generator.evaluation.columns import write_columns
+    from vitruvius.generator.files import write_whole
 
     space = codec.space
     codes, keys, ids = format_codes(pool.codes), space.keys(pool.choices), space.ids(pool.choices)
@@ -297,7 +307,7 @@ def _write(pool: Pool, codec: Codec, out: Path | None) -> None:
     columns = {"codes": codes, "architecture": keys, "id": ids}
     if out.suffix == ".jsonl":
         rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
-        out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_whole(out, "".join(json.dumps(row) + "\n" for row in rows))
     else:
         write_columns(out, columns)
     typer.echo(f"{len(pool.choices)} architectures written to {out}", err=True)
