@@ -253,6 +253,27 @@ def test_a_server_of_ours_with_another_codec_is_refused(
     connect(model, url).close()
 
 
+def test_a_server_of_ours_on_this_machine_reads_our_guides(
+    model: CodeModel, fake_server: Callable[[Answer], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def answer(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        seen.append(body)
+        served = f"vitruvius-codes-{model.codec.hash}"
+        return 200, {"data": [{"id": served}]} if path == "/v1/models" else {"choices": []}
+
+    guide = CodeTree(np.arange(1, 8, dtype=np.int16)[:, None].repeat(6, axis=1), 64).guide(np.ones(7))
+    url, request = fake_server(answer), Request(n=1, seed=0, guide=guide)
+    monkeypatch.delenv("VITRUVIUS_GUIDES", raising=False)
+    guide_folder()  # this process has one of its own: the server does not know it
+    connect(model, url).draw(request)
+    assert "structured_outputs" in seen[-1]
+    monkeypatch.setenv("VITRUVIUS_GUIDES", str(tmp_path))
+    connect(model, url).draw(request)
+    assert (tmp_path / seen[-1]["vllm_xargs"]["vitruvius_guide"]).is_file()
+
+
 @pytest.mark.parametrize(
     ("status", "found", "said"),
     [

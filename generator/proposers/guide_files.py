@@ -33,6 +33,7 @@ FOLDER = "VITRUVIUS_GUIDES"
 
 _KEPT = 8  # guides that a process keeps read
 _NAME = re.compile(r"[0-9a-f]{32}")
+_MADE: list[str] = []  # by this process
 _READ: OrderedDict[str, Guide] = OrderedDict()
 
 
@@ -40,8 +41,14 @@ def guide_folder() -> Path:
     """The folder; made when first asked for, removed when the process that made it ends."""
     if FOLDER not in os.environ:
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="vitruvius-guides-")
+        _MADE.append(os.environ[FOLDER])
         atexit.register(_remove, Path(os.environ[FOLDER]), os.getpid())
     return Path(os.environ[FOLDER])
+
+
+def is_shared() -> bool:
+    """Whether the folder is that of another process: the user named a server's on this machine."""
+    return FOLDER in os.environ and os.environ[FOLDER] not in _MADE
 
 
 def write_guide(guide: Guide) -> str:

@@ -15,7 +15,14 @@ from vitruvius.generator.cards import read_card
 from vitruvius.generator.codes import Codec
 from vitruvius.generator.proposers.base import Draw, Request
 from vitruvius.generator.proposers.checks import check, same_codec
-from vitruvius.generator.proposers.guide_files import ARGUMENT, CODES, FOLDER, guide_folder, write_guide
+from vitruvius.generator.proposers.guide_files import (
+    ARGUMENT,
+    CODES,
+    FOLDER,
+    guide_folder,
+    is_shared,
+    write_guide,
+)
 from vitruvius.generator.proposers.vllm import CACHE_BYTES, GPU_SHARE, MAX_SEQUENCES, finished, tokens_of
 from vitruvius.generator.serving import VLLMServer, device_args
 from vitruvius.generator.threads import is_small
@@ -67,9 +74,10 @@ def code_server(folder: Path, length: int) -> VLLMServer:
 class ServerProposer:
     """Samples on a vLLM server over HTTP.
 
-    A server that we started reads the guide of a request as a file, by our logits processor. One given by URL
-    cannot: it gets a regular expression with the codes that stand at each position of what is wanted, so
-    that only a part of what it writes is.
+    A server that we started reads the guide of a request as a file, by our logits processor; so does one of
+    `vitruvius generator serve` on this machine whose folder `VITRUVIUS_GUIDES` names. Another one given by
+    URL cannot: it gets a regular expression with the codes that stand at each position of what is wanted,
+    so that only a part of what it writes is.
     """
 
     name = "vllm-server"
@@ -158,7 +166,7 @@ class ServerProposer:
     def _constraint(self, request: Request) -> dict[str, Any]:
         """How this server is told what is wanted."""
         length = self._codec.length
-        if self._server is not None:
+        if self._server is not None or (self._model.startswith(SERVED_NAME) and is_shared()):
             wanted = CODES if request.guide is None else write_guide(request.guide)
             return {"max_tokens": length, "ignore_eos": True, "vllm_xargs": {ARGUMENT: wanted}}
         if request.guide is None:

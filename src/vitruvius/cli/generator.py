@@ -90,6 +90,7 @@ def serve(space: _Space, seed: _Seed = 0) -> None:
     """Serve the code language model with vLLM on the loopback interface, until interrupted."""
     import time
 
+    from vitruvius.generator.proposers.guide_files import FOLDER, guide_folder
     from vitruvius.generator.proposers.vllm_server import KEY_VARIABLE, code_server
 
     model = _model(space, seed)
@@ -98,6 +99,9 @@ def serve(space: _Space, seed: _Seed = 0) -> None:
     with server:
         typer.echo(f"url  {server.url}")
         typer.echo(f"key  {server.key}  (set {KEY_VARIABLE} to it where you connect from)")
+        typer.echo(
+            f"guides  {guide_folder()}  (on this machine set {FOLDER} to it: --where is followed in full)"
+        )
         try:
             while server.running:
                 time.sleep(0.5)
