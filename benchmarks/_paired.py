@@ -92,8 +92,9 @@ def against(regrets: Regrets, ours: str, marks: Sequence[int]) -> dict[str, Any]
     Returns:
         Other method -> "tasks" -> task -> mark -> [mean of ours minus theirs, low, high, Holm-adjusted p of
         Wilcoxon's signed-rank test over all tasks and marks of this pair]; and, where random search gives
-        the unit, "average" -> mark -> [mean over tasks of the difference in units, low, high]. Marks at which
-        some run had no score yet are left out.
+        the unit, "average" -> mark -> [mean over tasks of the difference in units, low, high]: whole seeds
+        are resampled, for one begins with the same draws on all tasks of a space. Marks at which some run had
+        no score yet are left out.
     """
     found: dict[str, Any] = {}
     scale = units(regrets)
@@ -104,11 +105,11 @@ def against(regrets: Regrets, ours: str, marks: Sequence[int]) -> dict[str, Any]
         tested = holm([_signed_rank(apart[task][:, mark - 1]) for task, mark in cells])
         rows: dict[str, dict[str, list[float]]] = {task: {} for task in shared}
         for (task, mark), p in zip(cells, tested, strict=True):
-            rows[task][str(mark)] = [*_bootstrap(apart[task][:, mark - 1][:, None]), p]
+            rows[task][str(mark)] = [*interval(apart[task][:, mark - 1]), p]
         found[other] = {"tasks": rows}
         if scale:
             found[other]["average"] = {
-                str(mark): _bootstrap(np.stack([apart[t][:, mark - 1] / scale[t] for t in shared], axis=1))
+                str(mark): interval(np.mean([apart[t][:, mark - 1] / scale[t] for t in shared], axis=0))
                 for mark in marks
                 if all(_is_known(apart[t], mark) for t in shared)
             }
@@ -132,13 +133,3 @@ def _signed_rank(apart: Array) -> float:
     few = len(apart) < 14  # with ties SciPy would go through all permutations, a second for each test
     result: Any = wilcoxon(apart, zero_method="zsplit", method="approx" if few else "auto")
     return float(result.pvalue)
-
-
-def _bootstrap(values: Array) -> list[float]:
-    """[mean, low, high] of the mean over columns and rows; seeds are resampled column by column."""
-    rng = np.random.default_rng(0)
-    seeds, columns = values.shape
-    picks = rng.integers(seeds, size=(RESAMPLES, seeds, columns))
-    means = np.take_along_axis(values[None], picks, axis=1).mean(axis=(1, 2))
-    low, high = np.percentile(means, [2.5, 97.5])
-    return [round(float(x), 5) for x in (values.mean(), low, high)]

@@ -106,6 +106,9 @@ def test_holm_and_pairs() -> None:
     assert mean == low == high == pytest.approx(-0.5) and p < 0.001
     unit = float(theirs[:, 49].mean() * 2)
     assert found["theirs"]["average"]["50"][0] == pytest.approx(-0.5 / unit, abs=1e-4)
+    both = {**regrets, "two": regrets["one"]}  # the same again tells nothing more
+    wide, alone = (against(r, "ours", [10])["random"]["average"]["10"] for r in (both, regrets))
+    assert wide == alone and alone[1] < alone[2]
     theirs[0, :20] = np.inf
     assert list(against(regrets, "ours", [10, 50])["theirs"]["tasks"]["one"]) == ["50"]
 
