@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vitruvius.knowledge.evidence import in_scope
 from vitruvius.knowledge.observations import Observations, midranks
 from vitruvius.knowledge.population import Population
 from vitruvius.knowledge.predicate import Predicate
@@ -44,10 +43,12 @@ class Contradiction:
 def contradiction(principle: Principle, observed: Observations) -> Contradiction | None:
     """Whether everything measured on the target, uniform or not, speaks clearly against a principle.
 
-    A caution, no verdict: its status is a matter of evidence from uniform draws.
+    A caution, no verdict: its status is a matter of evidence from uniform draws. What was said of another
+    task of the space only acts here too, so it can be contradicted here.
     """
-    predicate = Predicate.parse(principle.proposal.predicate)
-    if not len(observed) or not in_scope(principle.proposal, predicate, observed):
+    proposal, predicate = principle.proposal, Predicate.parse(principle.proposal.predicate)
+    speaks = proposal.space in ("any", observed.space.name) and predicate.fits(observed.space, observed.costs)
+    if not len(observed) or not speaks:
         return None
     holds = predicate.holds(Population(observed.space, observed.choices, observed.costs))
     ranks = midranks(observed.scores, observed.scores)

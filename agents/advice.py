@@ -76,7 +76,9 @@ class Advice:
         observed = self._journal.observations()
         said = np.column_stack([one.predict(observed.choices) for one in self._advisers])
         names = [one.name for one in self._advisers]
-        found = relate(self._journal.task.space, names, observed.choices, observed.scores, said)
+        found = relate(
+            self._journal.task.space, names, observed.choices, observed.scores, said, observed.uniform
+        )
         self._tell(found, number)
         return Prior(found, self._advisers, self._candidates, self._said @ found.weights)
 

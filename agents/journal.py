@@ -139,28 +139,31 @@ class Journal:
         choices = self._choices([x.measurement.key for x in rows], task)
         scores = task.better(np.array([x.measurement.score for x in rows], dtype=np.float64))
         share = [x.share for x in rows]
+        uniform = np.array([s.uniform for s in share], dtype=bool)
         return Observations(
             space=task.space,
             task=task.name,
             label=task.label,
             choices=choices,
             scores=scores,
-            uniform=np.array([s.uniform for s in share], dtype=bool),
+            uniform=uniform,
             held=np.array([s is Share.HELD for s in share], dtype=bool),
             order=np.array([x.order for x in rows], dtype=np.int64),
-            reference=self.reference(task, scores),
+            reference=self.reference(task, scores, uniform),
             costs=dict(task.bench.costs(choices)) if len(choices) else {},
         )
 
     def _choices(self, keys: Sequence[str], task: Task) -> Choices:
         return task.space.rows(self.architecture(key, task) for key in keys)
 
-    def reference(self, task: Task, scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Sorted scores that quantiles are taken against: frozen once the uniform design is measured."""
+    def reference(
+        self, task: Task, scores: np.ndarray[Any, Any], uniform: np.ndarray[Any, Any]
+    ) -> np.ndarray[Any, Any]:
+        """Sorted scores that quantiles are taken against: uniform draws, frozen once there are enough."""
         for event in self.events("reference"):
             if event.data["task"] == task.name:
                 return np.array(event.data["scores"], dtype=np.float64)
-        return np.sort(scores)
+        return np.sort(scores[uniform] if uniform.any() else scores)
 
     def uniform(self) -> int:
         """How many counted measurements of the target are uniform draws."""

@@ -40,6 +40,8 @@ SCALE, NOISE = 0.5, 0.15
 """Variance of what the sources do not explain, and of noise: normal scores have variance 1."""
 BOOTSTRAPS = 200
 """Bootstrap samples of the measurements that are ranked."""
+CLEAR = 2.0
+"""Standard errors of a rank correlation from which on it is said to agree or disagree."""
 FEWEST_RANKED = 4
 """Measurements from which ranking with the sources is compared with ranking without."""
 
@@ -50,15 +52,18 @@ class Relatedness:
 
     Attributes:
         names: The sources.
-        agreement: (k,) rank correlation of predicted and measured, nan where it cannot be told.
+        agreement: (k,) rank correlation of predicted and measured over uniform draws, nan where it cannot be
+            told: among what a search chose for being good, even a source that is right hardly correlates.
         weights: (k,) weights b_s of their predictions as they count, none negative.
         measured: n.
+        uniform: How many of these are uniform draws.
     """
 
     names: tuple[str, ...]
     agreement: Array
     weights: Array
     measured: int
+    uniform: int
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -67,25 +72,34 @@ class Relatedness:
             "weights": [round(float(weight), 4) for weight in self.weights],
             "agreement": [None if np.isnan(one) else round(float(one), 4) for one in self.agreement],
             "measured": self.measured,
+            "uniform": self.uniform,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Relatedness:
         """Read what `to_json` wrote."""
         agreement = [np.nan if one is None else one for one in data["agreement"]]
-        return cls(tuple(data["sources"]), np.array(agreement), np.array(data["weights"]), data["measured"])
+        return cls(
+            tuple(data["sources"]), np.array(agreement), np.array(data["weights"]), data["measured"],
+            data["uniform"],
+        )  # fmt: skip
 
     def lines(self) -> list[str]:
         """One line for each source, for people."""
         return [
-            f"{name} {_agrees(agreement, self.measured)}: weight {weight:.2f}"
+            f"{name} {_agrees(agreement, self.uniform)}: weight {weight:.2f}"
             + (", left out for now" if weight < 0.005 else "")
             for name, agreement, weight in zip(self.names, self.agreement, self.weights, strict=True)
         ]
 
 
 def relate(
-    space: SearchSpace, names: Sequence[str], measured: Choices, scores: Array, said: Array
+    space: SearchSpace,
+    names: Sequence[str],
+    measured: Choices,
+    scores: Array,
+    said: Array,
+    uniform: NDArray[np.bool_],
 ) -> Relatedness:
     """Weights from what was measured on the target.
 
@@ -95,6 +109,7 @@ def relate(
         measured: (n, D) rows of the target that have a score.
         scores: (n,) their scores, larger is better.
         said: (n, k) what each source predicts for them, as normal scores.
+        uniform: (n,) which of them were drawn uniformly.
     """
     few = np.random.default_rng(len(scores)).permutation(len(scores))[:MEMORY]
     targets, ours = normal_scores(scores)[few], said[few]
@@ -106,8 +121,8 @@ def relate(
         weights = _most_likely(root, targets, ours)
         if len(scores) >= FEWEST_RANKED and weights.any():
             weights = weights * _ranks_better(covariance, targets, ours @ weights)
-    agreement = np.array([rank_agreement(column, scores) for column in said.T])
-    return Relatedness(tuple(names), agreement, weights, len(scores))
+    agreement = np.array([rank_agreement(column, scores[uniform]) for column in said[uniform].T])
+    return Relatedness(tuple(names), agreement, weights, len(scores), int(uniform.sum()))
 
 
 def _most_likely(root: Array, targets: Array, said: Array) -> Array:
@@ -193,11 +208,11 @@ def _covariance(space: SearchSpace, measured: Choices) -> Array:
     return SCALE * (1.0 + alike) + NOISE * np.eye(len(measured))
 
 
-def _agrees(agreement: float, measured: int) -> str:
-    """Whether a source agrees with what was measured; less than a standard error from 0 tells nothing."""
+def _agrees(agreement: float, draws: int) -> str:
+    """Whether a source agrees with the uniform draws; less than two standard errors from 0 tell nothing."""
     if not np.isfinite(agreement):
         return "is not compared yet"
     told = "agrees" if agreement >= 0 else "disagrees"
-    if abs(agreement) * math.sqrt(measured - 1) < 1:
+    if abs(agreement) * math.sqrt(draws - 1) < CLEAR:
         told = "is unclear so far"
-    return f"{told} (rank correlation {agreement:+.2f} on {measured} measured architectures)"
+    return f"{told} (rank correlation {agreement:+.2f} on {draws} uniform draws)"

@@ -254,8 +254,9 @@ def _draws(observations: Sequence[Observations]) -> dict[str, int]:
             smaller = min(len(drawn[i]), len(drawn[j]))
             if one.space is other.space and smaller:
                 shared = len(np.intersect1d(drawn[i], drawn[j], assume_unique=True))
-                if shared > SHARED_DRAWS * smaller:
-                    draws[one.task] = draws[other.task]
+                if shared > SHARED_DRAWS * smaller:  # whoever went with either goes with both
+                    mine, theirs = draws[one.task], draws[other.task]
+                    draws = {task: theirs if draw == mine else draw for task, draw in draws.items()}
     return draws
 
 

@@ -21,9 +21,11 @@ def random_effects(
     The variance between tasks is DerSimonian and Laird's (1986); the interval is Hartung and Knapp's with
     t quantiles, never narrower than the plain one (Roever et al., BMC Med. Res. Methodol. 15:99, 2015).
     A task's own variance is read off its confidence sequence, so that repeated looks are paid for. With
-    two tasks that interval says nothing, and one states no more than what both agree on: the hull of the
-    two. With one task it is the task's own. Tasks on which hardly anything was measured yet (`UNTOLD`) stay
-    out while there are others: they neither agree nor disagree, and the t quantiles would count them in full.
+    two tasks that interval says nothing, and the two are covered instead, each as far as it tells: half the
+    width is the weighted mean of their own half widths and of how far they lie from the joint estimate. With
+    equal weights that is the hull of both; one that tells little widens it little. With one task it is the
+    task's own. Tasks on which hardly anything was measured yet (`UNTOLD`) stay out while there are others:
+    they neither agree nor disagree, and the t quantiles would count them in full.
 
     Args:
         estimates: (k,) effects, k >= 1.
@@ -41,7 +43,8 @@ def random_effects(
         return float(estimates[0]), float(lows[0]), float(highs[0])
     mean = float((weights @ estimates) / weights.sum())
     if len(estimates) == 2:
-        return mean, float(lows.min()), float(highs.max())
+        reach = float(weights @ ((highs - lows) / 2.0 + np.abs(estimates - mean)) / weights.sum())
+        return mean, max(mean - reach, -1.0), min(mean + reach, 1.0)
     degrees = len(estimates) - 1
     excess = max(1.0, float(weights @ (estimates - mean) ** 2) / degrees)
     half = _t_quantile(level, degrees) * np.sqrt(excess / weights.sum())

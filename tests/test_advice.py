@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from vitruvius.agents import relatedness
 from vitruvius.agents.adaptation import adapted, contradiction
 from vitruvius.agents.portable_model import PackModel, PortableModel
-from vitruvius.agents.relatedness import Relatedness, rank_agreement, relate
+from vitruvius.agents.relatedness import Relatedness, rank_agreement
 from vitruvius.agents.selection import Selector, normal_scores
 from vitruvius.agents.session import Session
 from vitruvius.agents.source_model import MEMORY, SourceModel
@@ -108,17 +110,22 @@ def test_predicates_carry_over_to_another_space() -> None:
 # ---- how far they are believed ----------------------------------------------------------------
 
 
+def relate(
+    names: list[str], rows: Choices, scores: NDArray[np.float64], said: NDArray[np.float64]
+) -> Relatedness:
+    """Where all is drawn uniformly."""
+    return relatedness.relate(SPACE, names, rows, scores, said, np.ones(len(rows), dtype=np.bool_))
+
+
 def weights(n: int, *sources: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
     rows = SPACE.sample(n, np.random.default_rng(seed))
     scores = truth(rows)
     said = np.column_stack([normal_scores(scores) * 0.0 + one[:n] for one in sources])
-    return relate(SPACE, [f"source {i}" for i in range(len(sources))], rows, scores, said).weights
+    return relate([f"source {i}" for i in range(len(sources))], rows, scores, said).weights
 
 
 def test_before_anything_is_measured_all_are_believed_alike() -> None:
-    found = relate(
-        SPACE, ["a", "b"], SPACE.sample(0, np.random.default_rng(0)), np.empty(0), np.empty((0, 2))
-    )
+    found = relate(["a", "b"], SPACE.sample(0, np.random.default_rng(0)), np.empty(0), np.empty((0, 2)))
     assert np.allclose(found.weights, 0.35) and np.isnan(found.agreement).all()
     assert "is not compared yet" in found.lines()[0]
 
@@ -144,7 +151,7 @@ def test_a_source_that_only_knows_what_is_poor_counts_less_among_the_good() -> N
     order = np.argsort(-truth(rows), kind="stable")
     rows = rows[np.concatenate([order[:20], order[-4:]])]
     coarse, fine = np.repeat([1.0, -1.0], [20, 4]), normal_scores(truth(rows))
-    both = [relate(SPACE, ["s"], rows, truth(rows), said[:, None]) for said in (coarse, fine)]
+    both = [relate(["s"], rows, truth(rows), said[:, None]) for said in (coarse, fine)]
     assert both[0].agreement[0] > 0.3 and 0 < both[0].weights[0] < 0.35
     assert both[1].weights[0] > 0.7
 
@@ -155,9 +162,9 @@ def test_weights_are_sane_and_do_not_depend_on_the_order_of_sources(n: int, k: i
     rng = np.random.default_rng(seed)
     rows, said = SPACE.sample(n, rng), rng.normal(size=(n, k))
     scores, names = rng.normal(size=n), [f"s{i}" for i in range(k)]
-    found = relate(SPACE, names, rows, scores, said)
+    found = relate(names, rows, scores, said)
     assert (found.weights >= 0).all() and np.isfinite(found.weights).all()
-    turned = relate(SPACE, names, rows, scores, said[:, ::-1])
+    turned = relate(names, rows, scores, said[:, ::-1])
     assert np.allclose(turned.weights, found.weights[::-1], atol=1e-6)
     assert len(found.lines()) == k
 
@@ -165,15 +172,27 @@ def test_weights_are_sane_and_do_not_depend_on_the_order_of_sources(n: int, k: i
 def test_lines_are_plain_words() -> None:
     rows = SPACE.sample(12, np.random.default_rng(3))
     said = normal_scores(truth(rows))[:, None]
-    (agrees,) = relate(SPACE, ["source x"], rows, truth(rows), said).lines()
-    (differs,) = relate(SPACE, ["source y"], rows, truth(rows), -said).lines()
-    assert agrees.startswith("source x agrees (rank correlation +1.00 on 12 measured architectures): weight ")
-    told = "source y disagrees (rank correlation -1.00 on 12 measured architectures)"
+    (agrees,) = relate(["source x"], rows, truth(rows), said).lines()
+    (differs,) = relate(["source y"], rows, truth(rows), -said).lines()
+    assert agrees.startswith("source x agrees (rank correlation +1.00 on 12 uniform draws): weight ")
+    told = "source y disagrees (rank correlation -1.00 on 12 uniform draws)"
     assert differs == f"{told}: weight 0.00, left out for now"
-    near = Relatedness(("a", "b", "c"), np.array([0.14, -0.5, np.nan]), np.full(3, 0.1), 6)
+    near = Relatedness(("a", "b", "c"), np.array([0.5, -0.95, np.nan]), np.full(3, 0.1), 30, 6)
     assert [line.partition(" (")[0] for line in near.lines()] == [
         "a is unclear so far", "b disagrees", "c is not compared yet: weight 0.10",
     ]  # fmt: skip
+
+
+def test_the_correlation_told_is_that_of_uniform_draws() -> None:
+    """Among what a search chose for being good a source that is right in the large hardly correlates."""
+    rows = SPACE.sample(60, np.random.default_rng(4))
+    scores = truth(rows)
+    uniform = np.zeros(60, dtype=np.bool_)
+    uniform[np.argsort(scores, kind="stable")[::6]] = True
+    said = np.where(uniform, scores, -scores)[:, None]
+    found = relatedness.relate(SPACE, ["s"], rows, scores, said, uniform)
+    assert found.agreement[0] == pytest.approx(1.0) and (found.measured, found.uniform) == (60, 10)
+    assert Relatedness.from_json(found.to_json()).uniform == 10
 
 
 # ---- what is chosen ---------------------------------------------------------------------------
@@ -223,6 +242,9 @@ def test_what_the_target_contradicts_is_dropped(direction: int) -> None:
         if dropped:
             assert against[0].effect < 0 and "the target says the opposite" in against[0].line()
     assert contradiction(claim, observed(rows[:4], -count[:4], "nasbench201/target")) is None
+    of_the_source = replace(claim, proposal=replace(claim.proposal, task="nasbench201/source"))
+    seen = observed(rows, -direction * count, "nasbench201/target")
+    assert contradiction(of_the_source, seen) is not None, "it acts here, so it can be contradicted here"
 
 
 def test_principles_count_as_far_as_their_sources_are_believed() -> None:

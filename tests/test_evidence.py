@@ -145,6 +145,9 @@ def test_random_effects() -> None:
 
     assert join([0.2], 0.1) == pytest.approx((0.2, 0.1, 0.3))
     assert join([0.2, 0.3], 0.1) == pytest.approx((0.25, 0.1, 0.4))  # two tasks: the hull
+    widely = [np.array(x) for x in ([0.25, 0.3], [0.1, -0.195], [0.4, 0.795])]
+    _, low, high = joining.random_effects(*widely, 0.05)  # the second agrees, and tells little yet
+    assert 0.05 < low < 0.1 and 0.4 < high < 0.5
     mean, low, high = join([0.2] * 7, 0.1)
     half = 2.447 * 0.1 / 1.96 / np.sqrt(7)  # t with 6 degrees of freedom, no spread between tasks
     assert (mean, low, high) == pytest.approx((0.2, 0.2 - half, 0.2 + half), abs=1e-3)
@@ -346,6 +349,10 @@ def test_tasks_on_the_same_draws_are_not_counted_as_independent() -> None:
     single, five = one(claim, 0, base).evidence.joined, one(claim, 0, *copies).evidence.joined
     assert single is not None and five is not None
     assert five.evalue == pytest.approx(single.evalue)
+    place = np.arange(300)
+    parts = (place < 150, place >= 150, (place >= 75) & (place < 225))  # the third shares half with each
+    tasks = [replace(base.take(part), task=f"nasbench201/{i}") for i, part in enumerate(parts)]
+    assert len(set(evidence._draws(tasks).values())) == 1  # pyright: ignore[reportPrivateUsage]
 
 
 def test_five_hundred_principles_on_ten_thousand_measurements() -> None:

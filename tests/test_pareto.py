@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from vitruvius.agents import pareto
 from vitruvius.agents.pareto import FrontSelector, best_within, hypervolume, nondominated, spread_budgets
 from vitruvius.agents.selection import MEMORY
 from vitruvius.generator.space import get_space
@@ -146,3 +147,12 @@ def test_edges() -> None:
         rows, COUNT[: len(rows)] % 7, np.ones((len(rows), 1)), rows[:9], np.ones((9, 1)), 1, 0
     )
     assert len(many.rows) == 1
+
+
+def test_what_will_hardly_grow_the_front_still_has_an_order() -> None:
+    """Far below the front chances are small, never nothing: a tie would be broken at random."""
+    levels = np.array([0.0])
+    pays = np.ones((3, 1), dtype=np.bool_)
+    values = np.array([-3.5, -2.5, -4.5])[:, None] + pareto._CHANCES[None]  # pyright: ignore[reportPrivateUsage]
+    growth = pareto._growth(values, levels, pays)  # pyright: ignore[reportPrivateUsage]
+    assert growth[1] > growth[0] > growth[2] > 0
