@@ -38,8 +38,8 @@ class Trained(BaseModel):
     """Its key."""
     what: str
     """What it is: "the winner", "best of random search"."""
-    scores: tuple[float, ...]
-    """One for each seed."""
+    scores: tuple[float | None, ...]
+    """One for each seed; None where training diverged."""
     params: float
     """Millions of parameters."""
     flops: float | None = None
@@ -47,8 +47,9 @@ class Trained(BaseModel):
 
     @property
     def summary(self) -> str:
-        """Mean and 95 % interval of the mean over seeds."""
-        return with_interval(self.scores)
+        """Mean and 95 % interval of the mean over the seeds that have a score."""
+        known = tuple(score for score in self.scores if score is not None)
+        return with_interval(known) if known else "none"
 
 
 class Retraining(BaseModel):
@@ -75,9 +76,28 @@ class Retraining(BaseModel):
     deviation: tuple[float, ...] = ()
     """Standard deviation of the same."""
     winner: Trained
-    """The exported architecture; the weights in the folder are those of the first seed."""
+    """The exported architecture; the weights in the folder are those of the seed `kept`."""
     rival: Trained | None = None
     """What it was compared with, under the same recipe, data and seeds."""
+
+    @property
+    def kept(self) -> int:
+        """The seed whose weights are in the folder: the first with which the winner did not diverge."""
+        pairs = zip(self.seeds, self.winner.scores, strict=True)
+        return next(seed for seed, score in pairs if score is not None)
+
+    @property
+    def diverged(self) -> tuple[str, ...]:
+        """Which training runs have no score, a sentence for each network."""
+        rows = [self.winner, *([self.rival] if self.rival else [])]
+        lost = {
+            row.what: [s for s, x in zip(self.seeds, row.scores, strict=True) if x is None] for row in rows
+        }
+        return tuple(
+            f"{what} diverged with seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+            for what, seeds in lost.items()
+            if seeds
+        )
 
     @property
     def verdict(self) -> str:
@@ -85,7 +105,11 @@ class Retraining(BaseModel):
         if self.rival is None:
             return "There was nothing to compare it with."
         pairs = zip(self.winner.scores, self.rival.scores, strict=True)
-        differences = tuple(ours - theirs for ours, theirs in pairs)
+        differences = tuple(
+            ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None
+        )
+        if not differences:
+            return f"No comparison: there is no seed with which neither it nor {self.rival.what} diverged."
         mean, half = _interval(differences)
         told = f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}] points over {len(differences)} seeds"
         if len(differences) < 2:
@@ -235,13 +259,14 @@ def _retrained(retraining: Retraining) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        each = ", ".join(f"{score:.2f}" for score in row.scores)
+        each = ", ".join("diverged" if score is None else f"{score:.2f}" for score in row.scores)
         flops = "" if row.flops is None else f"{row.flops:.2f}"
         table.append(f"| {row.what} | {row.summary} | {row.params:.4f} | {flops} | {each} |")
     lines = "\n".join(table)
     seeds = ", ".join(map(str, retraining.seeds))
+    lost = "".join(f"- {line}\n" for line in retraining.diverged)
     return (
-        f"## Trained again\n\n{lines}\n\n{retraining.verdict}\n\n"
+        f"## Trained again\n\n{lines}\n\n{retraining.verdict}\n\n{lost}"
         f"- recipe {retraining.recipe}, {retraining.fidelity}, on {retraining.data}, seeds {seeds}\n"
         f"- on {retraining.device}, {retraining.seconds:.0f} s in all\n"
         "- after +- stands half of the 95 % interval of the mean over seeds"
@@ -254,7 +279,7 @@ def _use(card: Card, networks: Family) -> str:
     if card.trained:
         load[0:0] = ["from safetensors.torch import load_file"]
         load.append('network.load_state_dict(load_file("model.safetensors"))')
-        seed = f" (seed {card.retraining.seeds[0]} above)" if card.retraining else ""
+        seed = f" (seed {card.retraining.kept} above)" if card.retraining else ""
         told = f"Trained weights are in `model.safetensors`{seed}."
     else:
         told = "**Untrained**: no weights are in this folder, `Network()` starts from random ones."
