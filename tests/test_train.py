@@ -125,6 +125,10 @@ def test_a_process_that_was_killed_while_idle_costs_no_candidate(faulty: TrainBe
     list(faulty.measure(cells(1), seed=0))
     (child,) = faulty._idle  # pyright: ignore[reportPrivateUsage]
     os.kill(child._process.pid, signal.SIGKILL)  # pyright: ignore[reportPrivateUsage]
+    child._process.wait()  # pyright: ignore[reportPrivateUsage]
+    while not child.ended:
+        time.sleep(0.01)
+    child.ended = False  # as long as nobody has heard of it
     (found,) = faulty.measure(cells(1), seed=0)
     assert found.ok
 

@@ -108,6 +108,12 @@ class Recipe(BaseModel):
         return self.fidelity + (f", batches of {batch}" if batch < min(self.batch, images) else "")
 
 
+def dump_recipe(recipe: Recipe) -> str:
+    """A recipe as TOML, every field; reading it gives an equal one."""
+    fields = recipe.model_dump(exclude_none=True)
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields.items())
+
+
 def recipe_names() -> list[str]:
     """Names of the recipes that come with us."""
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))

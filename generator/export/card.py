@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from vitruvius.generator.networks.families.base import Family
 from vitruvius.generator.space import Architecture, get_space
 
 CARD, RECORD = "card.md", "card.json"
+MOST_NAMES = 20
+"""Classes that the text of a card lists; the record has all."""
 
 
 class Rival(BaseModel):
@@ -139,6 +142,10 @@ class Card(BaseModel):
     """Take only so many of its classes."""
     image_size: int | None = None
     """Height and width that its image files are scaled to."""
+    class_names: tuple[str, ...] = ()
+    """What the outputs stand for, in order; nothing where that is not known."""
+    inputs: str = ""
+    """What images the network is given, for people; nothing where that is not known."""
     split: Split = SPLIT
     """Shares that the search trained on, validated on and set aside."""
     measured: tuple[str, ...] = ()
@@ -156,6 +163,16 @@ class Card(BaseModel):
     """Largest difference between the outputs of the files and of our network."""
     onnx_difference: float | None = None
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What goes into `model.onnx` beside the network: texts, those that are lists in JSON."""
+        known = {"architecture": self.architecture, "space": self.space, "inputs": self.inputs}
+        lists: dict[str, tuple[object, ...]] = {"classes": self.class_names}
+        if self.retraining is not None:
+            lists |= {"mean": self.retraining.mean, "deviation": self.retraining.deviation}
+        known |= {name: json.dumps(values) for name, values in lists.items() if values}
+        return {name: text for name, text in known.items() if text}
+
     def write(self, folder: Path) -> None:
         """Write `card.md` and `card.json`."""
         (folder / CARD).write_text(self.text(), encoding="utf-8")
@@ -166,7 +183,7 @@ class Card(BaseModel):
         architecture = get_space(self.space).parse(self.architecture)
         networks = family(architecture.space)
         parts = [
-            _title(networks, architecture, self.shape),
+            _title(networks, architecture, self),
             _section("What was measured", _measured(self, networks), "nothing was measured of it in the run"),
             _section("Principles it agrees with", self.principles, "none that the run supported"),
             *([_retrained(self.retraining)] if self.retraining else []),
@@ -224,9 +241,9 @@ def _section(title: str, lines: tuple[str, ...], empty: str) -> str:
     return "\n".join([f"## {title}", "", *(f"- {line}" for line in lines or (empty,))])
 
 
-def _title(networks: Family, architecture: Architecture, shape: Shape) -> str:
+def _title(networks: Family, architecture: Architecture, card: Card) -> str:
     """Name, drawing, and what the network is."""
-    space = architecture.space
+    space, shape = architecture.space, card.shape
     costs = networks.costs(space, architecture.row, shape)
     flops = f", {costs['flops'][0]:.3f} M multiply-adds for one image" if "flops" in costs else ""
     lines = [
@@ -234,12 +251,21 @@ def _title(networks: Family, architecture: Architecture, shape: Shape) -> str:
         *networks.facts(shape),
         f"{costs['params'][0]:.6f} M parameters{flops}",
         f"canonical identity: `{architecture.id}`",
+        *([f"inputs: {card.inputs}"] if card.inputs else []),
+        *([f"outputs, in order: {_few(card.class_names)}"] if card.class_names else []),
     ]
     told = "\n".join(f"- {line}" for line in lines)
     return (
         f"# {networks.title}: {architecture.key}\n\n```\n{space.draw(architecture)}\n```\n\n"
         f"## What it is\n\n{told}"
     )
+
+
+def _few(names: tuple[str, ...]) -> str:
+    """Names with commas, of many the first."""
+    if len(names) <= MOST_NAMES:
+        return ", ".join(names)
+    return f"{', '.join(names[:MOST_NAMES])}, ... (all {len(names)} in `{RECORD}`)"
 
 
 def _measured(card: Card, networks: Family) -> tuple[str, ...]:
@@ -286,7 +312,7 @@ def _use(card: Card, networks: Family) -> str:
     load.append("network.eval()")
     if card.retraining is not None and card.retraining.mean:
         mean, deviation = (
-            f"torch.tensor({[round(one, 4) for one in values]}).view(-1, 1, 1)"
+            f"torch.tensor([{', '.join(f'{one:.6g}' for one in values)}]).view(-1, 1, 1)"
             for values in (card.retraining.mean, card.retraining.deviation)
         )
         load[0:0] = ["import torch"]

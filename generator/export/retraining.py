@@ -96,7 +96,10 @@ def retrain(
         seconds=runs.seconds, winner=winner, rival=other,
         mean=runs.mean, deviation=runs.deviation,
     )  # fmt: skip
-    changed = {"shape": runs.shape, "retraining": retraining, "rival": rival}
+    changed = {
+        "shape": runs.shape, "retraining": retraining, "rival": rival, "class_names": images.names,
+        "inputs": images.inputs(card.image_size),
+    }  # fmt: skip
     export_card(card.model_copy(update=changed), folder, first.float().cpu())
     runs.finished.clear()
     return retraining
