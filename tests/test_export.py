@@ -12,7 +12,7 @@ import torch
 
 from vitruvius.errors import UserError, VitruviusError
 from vitruvius.generator import export as module
-from vitruvius.generator.export import Card, Exported, Rival, export_card, read_card
+from vitruvius.generator.export import Card, Exported, Retraining, Rival, Trained, export_card, read_card
 from vitruvius.generator.export.checking import check_files, shake
 from vitruvius.generator.export.onnx_file import PACKAGES, missing_packages
 from vitruvius.generator.networks import family
@@ -101,6 +101,27 @@ def test_what_is_no_export_is_told_from_what_is(tmp_path: Path, given: str, told
 
 
 @pytest.mark.usefixtures("without_onnx")
+def test_the_card_says_what_goes_in_and_what_comes_out(tmp_path: Path):
+    import json
+
+    mean, deviation = (1.2e-5,), (3.4e-6,)
+    done = Retraining(
+        recipe="r", fidelity="1 epochs", data="d", part="p", seeds=(0,), device="cpu", seconds=1.0, mean=mean,
+        deviation=deviation, winner=Trained(architecture="a", what="the winner", scores=(90.0,), params=1.0),
+    )  # fmt: skip
+    card = card_of(MIXED, class_names=("ash", "oak"), inputs="(n, 1, 8, 8), grey", retraining=done)
+    text = card.text()
+    assert "- inputs: (n, 1, 8, 8), grey\n- outputs, in order: ash, oak\n" in text
+    assert "mean, deviation = torch.tensor([1.2e-05]).view(-1, 1, 1), torch.tensor([3.4e-06])" in text
+    assert card.metadata == {
+        "architecture": MIXED.key, "space": "nasbench201", "inputs": "(n, 1, 8, 8), grey",
+        "classes": json.dumps(["ash", "oak"]), "mean": "[1.2e-05]", "deviation": "[3.4e-06]",
+    }  # fmt: skip
+    many = card_of(MIXED, class_names=tuple(f"c{i}" for i in range(30)))
+    assert "c18, c19, ... (all 30 in `card.json`)" in many.text()
+
+
+@pytest.mark.usefixtures("without_onnx")
 def test_a_cell_of_nothing_is_exported_too(tmp_path: Path):
     assert export(EMPTY, tmp_path).difference <= 1e-5
 
@@ -131,6 +152,7 @@ def test_the_onnx_file_computes_the_same_for_any_number(
         inputs = {"images": torch.randn(7, 2, 9, 12)}
     else:
         inputs = {"features": torch.randn(5, 6), "edges": torch.randint(5, (2, 9))}
+    assert session.get_modelmeta().custom_metadata_map["architecture"] == architecture.key
     logits = session.run(["logits"], {name: value.numpy() for name, value in inputs.items()})[0]
     with torch.no_grad():
         ours = trained(*inputs.values())

@@ -175,6 +175,8 @@ def test_what_a_cluster_trained_is_exported_as_what_was_trained_here(tmp_path: P
     assert code == 0, error
     card = read_card(run / "winner")
     assert (card.dataset, card.data_classes, card.shape.classes) == ("digits", 3, 3)
+    assert card.class_names == ("0", "1", "2")
+    assert card.inputs == "(n, 1, 8, 8), grey, values as the data set has them (0 to 16 in training)"
     assert card.split == (0.5, 0.5, 0.0)
 
 

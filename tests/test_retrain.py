@@ -208,11 +208,11 @@ def test_weights_and_scores_are_put_into_the_folder(tmp_path: Path):
     assert 100.0 * right.mean() == pytest.approx(done.winner.scores[0])
 
     card = read_card(folder)
-    assert card.retraining == done and card.trained
+    assert card.retraining == done and card.trained and card.class_names == ("0", "1", "2")
     text = (folder / "card.md").read_text()
     assert "measured on another network than this one: channels in the first stage: 16" in text
     assert "## Trained again" in text and done.verdict in text and "load_file" in text
-    assert f"mean, deviation = torch.tensor([{round(done.mean[0], 4)}])" in text
+    assert f"mean, deviation = torch.tensor([{done.mean[0]:.6g}])" in text
     assert f"| the winner | {done.winner.summary} |" in text
 
 

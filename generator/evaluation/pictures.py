@@ -106,8 +106,8 @@ def _check_same(root: Path, classes: list[str]) -> None:
     if found != classes:
         odd = sorted(set(found) ^ set(classes))
         raise UserError(
-            f"The class {odd[0]!r} is not in both the training folder and {root}: give both a folder for each "
-            f"class, or take {root.name} out of there."
+            f"The class {odd[0]!r} is not in both the training folder and {root}: give both a folder for "
+            f"each class, or take {root.name} out of there."
         )
 
 

@@ -98,9 +98,10 @@ class Candidates:
     ) -> list[dict[str, Any]]:
         """Train candidates, given as (space, key), side by side; a result for each, in order.
 
-        If memory does not suffice for all of them, each is trained alone. Any other error ends the answer,
-        for it may have spoilt this process: after that of a candidate alone its own result is the last, after
-        that of several together there is none. What has no result is for another process.
+        If memory does not suffice for all of them, or one cannot be built, each is trained alone. Any other
+        error ends the answer, for it may have spoilt this process: after that of a candidate alone its own
+        result is the last, after that of several together there is none. What has no result is for another
+        process.
         """
         start = time.monotonic()
         if len(architectures) > 1:
@@ -108,7 +109,7 @@ class Candidates:
                 builds = [self._build(*architecture) for architecture in architectures]
                 trained = self.train(builds, self.images, self.recipe, seed, 1, self.graphs, bar)
             except Exception as error:
-                if not out_of_memory(error):
+                if not (out_of_memory(error) or isinstance(error, VitruviusError)):
                     return []
             else:
                 seconds = (time.monotonic() - start) / len(architectures)

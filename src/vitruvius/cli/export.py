@@ -243,8 +243,9 @@ def _recipe_used(scored: list[Measurement], settings: Settings | None) -> Recipe
     how, _, digest = scored[-1].evaluator.partition(":") if scored else ("", "", "")
     if how != "train":
         return None
-    trained = settings is not None and settings.evaluator in TRAINING
-    recipes = build_rungs(settings) if trained else [Recipe()]
+    recipes = [Recipe()]
+    if settings is not None and settings.evaluator in TRAINING:
+        recipes = build_rungs(settings)
     return next((recipe for recipe in recipes if digest in recipe.digests), None)
 
 
