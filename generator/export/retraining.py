@@ -83,9 +83,7 @@ def retrain(
     used, name = _recipe(recipe, card.space)
     rival = _rival(card, against, tell)
     images, part = _images(card, dataset, tell)
-    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    if not numbers:
-        raise UserError(f"seeds={seeds} is not allowed: at least one network must be trained.")
+    numbers = _numbers(seeds)
     runs = _Runs(folder, images, part, used, device, tell)
     winner, first = runs.train(space.parse(card.architecture), "the winner", numbers)
     if first is None:
@@ -96,13 +94,23 @@ def retrain(
         seconds=runs.seconds, winner=winner, rival=other,
         mean=runs.mean, deviation=runs.deviation,
     )  # fmt: skip
-    changed = {
-        "shape": runs.shape, "retraining": retraining, "rival": rival, "class_names": images.names,
-        "inputs": images.inputs(card.image_size),
-    }  # fmt: skip
+    told = {"class_names": images.names, "inputs": images.inputs(card.image_size)}
+    changed = {**told, "shape": runs.shape, "retraining": retraining, "rival": rival}
     export_card(card.model_copy(update=changed), folder, first.float().cpu())
     runs.finished.clear()
     return retraining
+
+
+def _numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """The seeds: so many from 0, or those given.
+
+    Raises:
+        UserError: There are none.
+    """
+    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not numbers:
+        raise UserError(f"seeds={seeds} is not allowed: at least one network must be trained.")
+    return numbers
 
 
 class _Runs:
