@@ -91,8 +91,7 @@ def retrain(
     other = runs.train(space.parse(rival.key), rival.what, numbers)[0] if rival is not None else None
     retraining = Retraining(
         recipe=name, fidelity=runs.fidelity, data=images.name, part=part, seeds=numbers, device=runs.label,
-        seconds=runs.seconds, winner=winner, rival=other,
-        mean=runs.mean, deviation=runs.deviation,
+        seconds=runs.seconds, winner=winner, rival=other, mean=runs.mean, deviation=runs.deviation,
     )  # fmt: skip
     told = {"class_names": images.names, "inputs": images.inputs(card.image_size)}
     changed = {**told, "shape": runs.shape, "retraining": retraining, "rival": rival}
