@@ -62,7 +62,8 @@ def start(
         if changed == ["data"] and task.bench.evaluator.startswith("function:"):
             raise SettingsError(
                 f"{folder or session} was measured by a function that was edited since: give the old one "
-                "back to go on, or choose another folder."
+                "back to go on, or choose another folder. Where both give the same scores, go on with "
+                f"--set version={old['data']}, in a script version={old['data']!r}."
             )
         if changed:
             told = ", ".join(f"{k} was {old.get(k)!r} and is now {settings.get(k)!r}" for k in changed)

@@ -22,7 +22,7 @@ class Toy:
     """Scores a cell by its convolutions; `faults` says by key what happens instead.
 
     Attributes:
-        faults: Key -> "kill once", "kill", "raise", "hang", "slow", "refuse".
+        faults: Key -> "kill once", "kill", "raise", "gpu", "hang", "slow", "refuse".
         notes: Where workers write down what they measure, one line each: the key and the process.
         fingerprint: Hash of the data; "" takes the name of the process, which differs everywhere.
     """
@@ -77,6 +77,8 @@ class ToyBench:
             os.kill(os.getpid(), signal.SIGKILL)
         if fault == "raise":
             raise ValueError("the layer is on fire")
+        if fault == "gpu":
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if fault == "refuse":
             raise UserError("not with this worker")
         if fault == "hang":

@@ -21,8 +21,9 @@ from vitruvius.generator.evaluation.worker import main
 
 NOTES = Path(sys.argv[1])
 EXCEPTION, HANG, EXIT, ONE_OOM, ALWAYS_OOM, TELL, NOISE, GREEDY, HANG_LATER, DIVERGE = range(1, 11)
-PACK_OOM, PACK_EXIT, PACK_HANG, ONE_OF_PACK, KILLED_ONCE = range(11, 16)
+PACK_OOM, PACK_EXIT, PACK_HANG, ONE_OF_PACK, KILLED_ONCE, STICKY, STICKY_PACK = range(11, 18)
 calls = 0
+broken = False
 
 
 def train(
@@ -34,9 +35,12 @@ def train(
     graphs: bool,
     bar: Sequence[float],
 ) -> list[Trained]:
-    global calls
+    global calls, broken
     calls += 1
     alone = len(builds) == 1
+    broken = broken or seed == STICKY or (seed == STICKY_PACK and not alone)
+    if broken:  # as a GPU is after a fault, for this process
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
     if seed == EXCEPTION:
         raise ValueError("the layer is on fire")
     if seed == HANG or (seed == HANG_LATER and calls > 1):

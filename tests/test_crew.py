@@ -183,6 +183,29 @@ def test_a_process_that_cannot_start_is_an_error_not_a_measurement(tmp_path: Pat
         list(bench.measure(cells(1)))
 
 
+def test_a_process_that_is_killed_while_it_starts_is_started_again(tmp_path: Path, monkeypatch: Any):
+    starts = tmp_path / "starts"
+    with Pool(Toy(tmp_path / "notes"), 1, gpus=0) as evaluator:
+        bench = evaluator.open(SPACE, "air")
+        begin = f'echo >> {starts}; test $(wc -l < {starts}) -lt 3 && kill -9 $$; exec "$@"'
+        monkeypatch.setattr(bench.crew, "_command", ["sh", "-c", begin, "sh", *bench.crew._command])
+        (found,) = bench.measure(cells(1))
+        assert found.ok and len(starts.read_text()) == 3
+        assert next(iter(bench.measure(cells(1)))).ok, "the same process"
+    monkeypatch.setattr(bench.crew, "_command", ["sh", "-c", "kill -9 $$"])
+    with pytest.raises(UserError, match=r"did not start \(signal 9\)"):
+        list(bench.measure(cells(1)))
+
+
+@pytest.mark.parametrize(("fault", "kept"), [("raise", True), ("gpu", False)])
+def test_a_process_that_a_gpu_refuses_everything_is_replaced(tmp_path: Path, fault: str, kept: bool):
+    notes, (first, second) = tmp_path / "notes", cells(2)
+    with Pool(Toy(notes, {first.key: fault}), 1, gpus=0) as evaluator:
+        found = list(evaluator.open(SPACE, "air").measure([first, second]))
+    assert [m.status for m in found] == [Status.FAILED, Status.OK]
+    assert (len({line.split()[-1] for line in notes.read_text().splitlines()}) == 1) is kept
+
+
 def test_workers_go_with_the_process_that_started_them(tmp_path: Path):
     notes = tmp_path / "notes"
     evaluator = Pool(Toy(notes, {cells(1)[0].key: "hang"}), 1, gpus=0)

@@ -14,8 +14,9 @@ from training_parts import CHAIN, SPACE, SPLIT, builds, cells, on_cpu
 
 from vitruvius.errors import SettingsError, UnknownNameError
 from vitruvius.generator.evaluation.batches import Epochs
-from vitruvius.generator.evaluation.engine import train_networks
+from vitruvius.generator.evaluation.engine import settle, train_networks
 from vitruvius.generator.evaluation.images import Images, load_images
+from vitruvius.generator.evaluation.memory import in_memory
 from vitruvius.generator.evaluation.optimisers import RMSPropTF
 from vitruvius.generator.evaluation.recipe import Recipe, load_recipe, recipe_names
 from vitruvius.generator.networks import build_network
@@ -145,6 +146,57 @@ def test_a_network_that_diverges_does_not_touch_its_neighbours():
     assert fine.score == alone.score
 
 
+@pytest.mark.parametrize(
+    ("device", "precision", "chosen", "exact"),
+    [("cuda:1", "auto", ["cuda:1"], False), ("cuda:1", "fp32", ["cuda:1"], True), ("cpu", "auto", [], None)],
+)
+def test_a_process_is_set_up_for_its_device(
+    monkeypatch: pytest.MonkeyPatch, device: str, precision: Any, chosen: list[str], exact: bool | None
+):
+    """Streams and recordings are made where the current device is; `fp32` leaves no product to TF32."""
+    calls, wished = list[str](), list[str]()
+    monkeypatch.setattr(torch.cuda, "set_device", calls.append)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", wished.append)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)
+    settle(device, Recipe(precision=precision))
+    assert calls == chosen
+    assert wished == ([] if exact is None else ["highest" if exact else "high"])
+    assert exact is None or torch.backends.cudnn.allow_tf32 is not exact
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "taken"),
+    [(25_000, 256, 256), (718, 64, 64), (50, 64, 50), (120, 64, 60), (101, 100, 100), (150, 100, 75)],
+)
+def test_batches_leave_out_a_tenth_of_an_epoch_at_most(images: int, batch: int, taken: int):
+    recipe = Recipe(batch=batch)
+    assert recipe.batch_of(images) == taken
+    told = "12 epochs" if taken == min(images, batch) else f"12 epochs, batches of {taken}"
+    assert recipe.fidelity_of(images) == told
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA out of memory. Tried to allocate 2 GiB", "could not create a primitive",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling x",
+        "GET was unable to find an engine to execute this computation",
+    ],
+)  # fmt: skip
+def test_memory_that_does_not_suffice_is_met_by_halves(said: str):
+    tried = list[int]()
+
+    def train(pieces: int) -> str:
+        tried.append(pieces)
+        if pieces == 1:
+            raise RuntimeError(said)
+        return "trained"
+
+    assert in_memory(train) == ("trained", 2) and tried == [1, 2]
+    with pytest.raises(RuntimeError, match="another"):
+        in_memory(lambda pieces: (_ for _ in ()).throw(RuntimeError("another fault")))
+
+
 # ---- recipes ---------------------------------------------------------------------------------
 
 
@@ -159,6 +211,14 @@ def test_recipes_that_come_with_us_are_what_was_published():
     assert (nb101.epochs, nb101.optimiser, nb101.lr, nb101.weight_decay) == (108, "rmsprop", 0.2, 1e-4)
     darts = recipes["darts-600"]
     assert (darts.clip, darts.cutout, darts.auxiliary, darts.drop_path) == (5.0, 16, 0.4, 0.2)
+
+
+def test_what_a_gpu_computes_in_bfloat16_has_another_name_than_what_a_cpu_computes():
+    auto, half = Recipe(), Recipe(precision="bf16")
+    assert auto.resolved(gpu=False).digest == auto.digest == "5e269cde"
+    assert auto.resolved(gpu=True).digest == half.digest != auto.digest
+    assert auto.digests == (auto.digest, half.digest)
+    assert half.resolved(gpu=False) == half
 
 
 def test_a_recipe_of_one_s_own_is_a_file(tmp_path: Path):

@@ -29,7 +29,7 @@ FULL = Recipe(epochs=27, width=8)
 
 
 def small() -> Train:
-    recipe = Recipe(epochs=4, width=2, batch=32)
+    recipe = Recipe(epochs=4, width=2, batch=30)
     return Train(recipe=recipe, device="cpu", workers=1, limit=60)
 
 
@@ -202,7 +202,7 @@ def test_real_training_climbs_the_rungs():
 def test_the_command_line_promotes_and_pays_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(export, "missing_packages", lambda: PACKAGES)  # ONNX has tests of its own
     recipe = tmp_path / "tiny.toml"
-    recipe.write_text("epochs = 4\nwidth = 2\nbatch = 32\n")
+    recipe.write_text("epochs = 4\nwidth = 2\nbatch = 30\n")
     arguments = [
         "run", "--evaluator", "train", "--run", str(tmp_path / "run"), "--recipe", str(recipe), "--halving", "2",
         "--evaluations", "6", "--proposer", "uniform", "--device", "cpu", "--set", "limit=60", "--set", "workers=1",

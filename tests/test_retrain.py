@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from retrain_parts import CHAIN, NOTHING, SHORT, exported, shades
 from typer.testing import CliRunner
 
-from vitruvius.errors import UserError, VitruviusError
+from vitruvius.errors import UserError
 from vitruvius.generator import export as export_module
 from vitruvius.generator.evaluation import engine, revealed
 from vitruvius.generator.evaluation.engine import train_networks
@@ -22,39 +23,18 @@ from vitruvius.generator.evaluation.images import SPLIT, load_images
 from vitruvius.generator.evaluation.recipe import Recipe
 from vitruvius.generator.evaluation.revealed import reveal_images
 from vitruvius.generator.evaluation.sources import Parts
-from vitruvius.generator.export import Card, Retraining, Rival, Trained, read_card, retraining
+from vitruvius.generator.export import Retraining, Rival, Trained, read_card, retraining
 from vitruvius.generator.export.finished import PART, Finished, Score
 from vitruvius.generator.export.onnx_file import PACKAGES
 from vitruvius.generator.export.retraining import TEST, VALIDATION, retrain
 from vitruvius.generator.networks import build_network
 from vitruvius.generator.networks.costs import Shape
-from vitruvius.generator.space import get_space
-
-SPACE = get_space("nasbench201")
-CHAIN = SPACE.parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|nor_conv_3x3~2|")
-NOTHING = SPACE.parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
-SHORT = Recipe(epochs=2, batch=8, width=4)
 
 
 @pytest.fixture(autouse=True)
 def without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
     """Writing ONNX files takes seconds; it has its own test."""
     monkeypatch.setattr(export_module, "missing_packages", lambda: PACKAGES)
-
-
-def shades(n: int = 120) -> tuple[Any, Any]:
-    """Images that are told apart by their brightness; each holds its own number, to know it again."""
-    y = np.arange(n) % 3
-    x = np.full((n, 8, 8), 0.0) + y[:, None, None]
-    x[:, 0, 0] = np.arange(n)
-    return x, y
-
-
-def exported(folder: Path, space: str = "nasbench201", key: str = CHAIN.key, **facts: Any) -> Path:
-    """The record of an export, which is all that is read of it."""
-    folder.mkdir(exist_ok=True)
-    Card(space=space, architecture=key, shape=Shape(3, 1, 8, 8, 4, 1), **facts).write(folder)
-    return folder
 
 
 def numbers(images: np.ndarray[Any, Any]) -> list[int]:
@@ -228,11 +208,11 @@ def test_weights_and_scores_are_put_into_the_folder(tmp_path: Path):
     assert 100.0 * right.mean() == pytest.approx(done.winner.scores[0])
 
     card = read_card(folder)
-    assert card.retraining == done and card.trained
+    assert card.retraining == done and card.trained and card.class_names == ("0", "1", "2")
     text = (folder / "card.md").read_text()
     assert "measured on another network than this one: channels in the first stage: 16" in text
     assert "## Trained again" in text and done.verdict in text and "load_file" in text
-    assert f"mean, deviation = torch.tensor([{round(done.mean[0], 4)}])" in text
+    assert f"mean, deviation = torch.tensor([{done.mean[0]:.6g}])" in text
     assert f"| the winner | {done.winner.summary} |" in text
 
 
@@ -254,12 +234,12 @@ def test_an_interrupted_retraining_goes_on_where_it_was(tmp_path: Path, monkeypa
     folder = exported(tmp_path / "two", **facts)
     trained: list[int] = []
 
-    def train(builds: Any, images: Any, recipe: Recipe, seed: int) -> Any:
+    def train(builds: Any, images: Any, recipe: Recipe, seed: int, pieces: int) -> Any:
         if len(trained) == 2:
             trained.append(seed)
             raise KeyboardInterrupt
         trained.append(seed)
-        return train_networks(builds, images, recipe, seed)
+        return train_networks(builds, images, recipe, seed, pieces)
 
     monkeypatch.setattr(engine, "train_networks", train)
 
@@ -330,34 +310,3 @@ def test_the_verdict_is_that_of_paired_seeds():
     )
     assert compared((93.0, 94.0, 95.0), (95.0, 93.0, 94.0)).startswith("Cannot be told apart from the other")
     assert compared((93.0,), (92.0,)) == "One seed cannot tell: +1.00 points against the other."
-
-
-# ---- what is refused -------------------------------------------------------------------------------
-
-
-def test_what_cannot_be_done_is_said(tmp_path: Path):
-    folder = exported(tmp_path)
-    with pytest.raises(UserError, match="no data set to train on"):
-        retrain(folder)
-    with pytest.raises(UserError, match=r"cutout = 9 is larger than images of 8 x 8"):
-        retrain(folder, dataset=shades(), recipe=Recipe(cutout=9), seeds=1)
-    with pytest.raises(UserError, match=r"seeds=0 is not allowed"):
-        retrain(folder, dataset=shades(), recipe=SHORT, seeds=0)
-    with pytest.raises(UserError, match="There is no folder"):
-        retrain(tmp_path / "elsewhere")
-
-
-def test_a_space_without_a_full_recipe_is_told_which_there_are(tmp_path: Path):
-    exported(tmp_path, "transnasbench101-micro", "64-41414-1_02_333")
-    with pytest.raises(UserError, match=r"No full recipe for transnasbench101-micro.*nasbench201-200"):
-        retrain(tmp_path, dataset=shades())
-
-
-def test_a_run_that_diverges_leaves_the_folder_as_it_was(tmp_path: Path):
-    folder = exported(tmp_path)
-    before = (folder / "card.md").read_text()
-    wild = Recipe(epochs=2, batch=8, width=4, lr=1e30)
-    with pytest.raises(VitruviusError, match="the winner, seed 0, diverged"):
-        retrain(folder, dataset=shades(), recipe=wild, device="cpu")
-    assert (folder / "card.md").read_text() == before
-    assert not (folder / "model.safetensors").exists()

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
-from vitruvius.building import build_evaluator, build_plan
+from vitruvius.building import build_evaluator, build_plan, build_session
 from vitruvius.cli.commands import app
 from vitruvius.config import dump_settings, load_settings
 from vitruvius.errors import SettingsError
@@ -41,6 +42,43 @@ def test_each_setting_gives_its_evaluator(monkeypatch: pytest.MonkeyPatch):
             assert (made.workers, made.gpus) == (workers or 4, 4)
         else:
             assert made.limits.workers == 4
+
+
+def test_latencies_are_taken_beside_every_way_to_train(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    timed = built(evaluator="train", latency=1)
+    assert isinstance(timed, Timed) and isinstance(timed.evaluator, Pool) and timed.evaluator.workers == 4
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"objectives": "latency"}, "latency cannot be in objectives"),
+        ({"where": "latency[pixel3] < 9ms"}, r"latency\[pixel3\] cannot be in where"),
+    ],
+)
+def test_what_is_timed_here_is_no_objective(setting: dict[str, str], told: str):
+    with pytest.raises(
+        SettingsError, match=f"{told}: what --latency takes is known only once .*latency-file"
+    ):
+        built(evaluator="train", latency=1, **setting)
+    built(evaluator="train", latency=1, latency_files=["pixel3=x.csv"], where="latency[pixel3] < 9ms")
+
+
+def test_scores_of_untrained_networks_are_taken_where_and_of_what_was_said(tmp_path: Path):
+    for label, name in enumerate(("ash", "oak", "fir")):
+        (tmp_path / name).mkdir()
+        for i in range(9):
+            Image.new("L", (8 + i, 8), 90 * label).save(tmp_path / name / f"{i}.png")
+    scored = built(
+        evaluator="zero-cost", dataset=str(tmp_path), image_size=10, limit=6, classes=2, split="0.8,0.2,0",
+        device="cuda:5",
+    )  # fmt: skip
+    assert (scored.setup.device, scored.images.size, scored.images.classes) == ("cuda:5", (1, 10, 10), 2)
+    assert (len(scored.images.train_y), scored.images.set_aside) == (6, 0)
+    arguments = ["score", "nasbench201", "--sample", "1", "--scores", "params", "--dataset", str(tmp_path)]
+    result = CliRunner().invoke(app, [*arguments, "--image-size", "10"])
+    assert result.exit_code == 0, result.exception
 
 
 def test_settings_are_kept_and_read_again(tmp_path: Path):
@@ -84,3 +122,17 @@ def test_a_search_by_score_from_the_command_line(tmp_path: Path):
     assert more.exit_code == 0 and "10 of 10 counted" in more.stdout
     with pytest.raises(SettingsError, match="asynchronous was True and is now False"):
         CliRunner().invoke(app, [*common, "--set", "asynchronous=false"], catch_exceptions=False)
+
+
+def test_a_run_says_what_its_data_are(tmp_path: Path):
+    """A folder that was not meant so, and batches that are not those of the recipe, are noticed at once."""
+    (tmp_path / "mine.toml").write_text("batch = 90\n")
+    given = {"evaluator": "train", "limit": 140, "recipe": str(tmp_path / "mine.toml"), "device": "cpu"}
+    lines = list[str]()
+    settings = load_settings(None, {**given, "proposer": "uniform", "reasoner": "none"})
+    with build_session(settings, tmp_path / "run", lines.append):
+        pass
+    assert lines[0] == (
+        "data       639 images of 1x8x8, 10 classes (0, 1, 2, 3, 4, ...), 140 to train, 140 to validate, "
+        "359 set aside; batches of 70: those of 90 would leave out 50"
+    )

@@ -214,6 +214,7 @@ def test_folders_that_do_not_fit_are_refused(tmp_path: Path):
     write_folder(tmp_path / "x/val", {"a": 1, "c": 2}, 2)
     with pytest.raises(UserError, match="The class 'b' is not in both"):
         read_source(str(tmp_path / "x"))
+    (tmp_path / "x/val/c").rename(tmp_path / "x/val/b")
     (tmp_path / "x/train/a/0.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"0.png cannot be read as an image"):
         read_source(str(tmp_path / "x"))

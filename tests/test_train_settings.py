@@ -5,15 +5,21 @@ from __future__ import annotations
 import inspect
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from vitruvius.agents.options import Options
 from vitruvius.building import build_evaluator, build_rungs, build_sources, build_task
 from vitruvius.config import Settings, dump_settings, load_settings
-from vitruvius.errors import SettingsError, UserError
+from vitruvius.errors import SettingsError, UnknownNameError, UserError
+from vitruvius.generator.evaluation.recipe import Recipe
+from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.evaluation.train import Train
 from vitruvius.generator.evaluation.train_settings import TrainSettings
+from vitruvius.generator.space import get_space
 
 
 def test_a_name_is_in_one_table_only():
@@ -217,3 +223,104 @@ def test_wrong_settings_are_one_sentence(tmp_path: Path, given: dict[str, object
     path.write_text("train = 3\n" if "train" in given else "")
     with pytest.raises(UserError, match=message):
         load_settings(path, {} if "train" in given else given)
+
+
+# ---- what `Train` and recipes refuse ---------------------------------------------------------------------------------
+
+SPACE = get_space("nasbench201")
+X, Y = np.zeros((20, 8, 8)), np.arange(20) % 2
+
+
+def test_values_that_cannot_be_used_are_refused():
+    with pytest.raises(UserError, match="Unknown device 'tpu'"):
+        Train(device="tpu")
+    with pytest.raises(UserError, match="time_limit=0"):
+        Train(time_limit=0)
+    with pytest.raises(UserError, match="sum 1"):
+        Train(split=(0.9, 0.9, 0.2))
+    with pytest.raises(UserError, match="no image to train or to validate"):
+        _ = Train((X, Y), split=(0.0, 0.8, 0.2)).images
+    with pytest.raises(UserError, match="hold '/'"):
+        Train(name="a/b")
+    with pytest.raises(UnknownNameError, match=r"data set 'cifar10'.*digits"):
+        Task("nasbench201/cifar10", evaluator=Train())
+    with pytest.raises(UserError, match="nasbench-graph read graphs, not images"):
+        Task("nasbench-graph", evaluator=Train())
+    with pytest.raises(ValidationError, match="epoch"):
+        Recipe(epoch=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"time_limit": float("nan")}, "time_limit=nan is not allowed: Input should be a finite number"),
+        ({"time_limit": float("inf")}, "time_limit=inf is not allowed"),
+        ({"memory": 0}, "memory=0 is not allowed: Input should be greater than 0"),
+        ({"limit": 1.5}, "limit=1.5 is not allowed: Input should be a valid integer"),
+        ({"limit": True}, "limit=True is not allowed"),
+        ({"threads": "2"}, "threads='2' is not allowed: Input should be a valid integer"),
+        ({"threads": 1.5}, "threads=1.5 is not allowed: Input should be a valid integer"),
+        ({"classes": 1}, "classes=1 is not allowed: Input should be greater than or equal to 2"),
+    ],
+)  # fmt: skip
+def test_train_checks_what_its_settings_do(given: dict[str, Any], message: str):
+    with pytest.raises(UserError, match=message):
+        Train(**given)
+    Train(limit=np.int64(100), time_limit=np.float32(5))  # type: ignore[arg-type]
+
+
+def test_the_space_is_looked_at_before_the_images_are_read(tmp_path: Path):
+    """Also where halving has made a second evaluator of it."""
+    (tmp_path / "images.parquet").write_bytes(b"would be an error of its own")
+    train = Train(str(tmp_path / "images.parquet"))
+    for one in (train, train.with_recipe(Recipe(epochs=1))):
+        with pytest.raises(UserError, match="nasbench-graph read graphs, not images"):
+            Task("nasbench-graph", evaluator=one)
+
+
+def test_images_are_read_once_for_all_recipes():
+    train = Train()
+    assert train.with_recipe(Recipe(epochs=1)).images is train.images
+
+
+@pytest.mark.parametrize(
+    "given", [{"lr": float("inf")}, {"weight_decay": float("inf")}, {"epochs": True}, {"epochs": 2.0}, {"batch": "8"}]
+)  # fmt: skip
+def test_a_recipe_of_impossible_values_is_refused(given: dict[str, Any]):
+    with pytest.raises(ValidationError):
+        Recipe(**given)
+    assert Recipe(lr=1).digest == Recipe(lr=1.0).digest
+
+
+def test_a_cutout_larger_than_the_images_is_refused():
+    with pytest.raises(UserError, match=r"cutout = 9 is larger than images of 8 x 8, .* cutout = 4 or less"):
+        Task("nasbench201", evaluator=Train(recipe=Recipe(cutout=9)))
+    Task("nasbench201", evaluator=Train(recipe=Recipe(cutout=8)))
+
+
+def test_a_recipe_that_asks_for_what_networks_do_not_have_is_refused_at_once():
+    with pytest.raises(UserError, match="NAS-Bench-201 have no extra 'auxiliary'"):
+        Task("nasbench201", evaluator=Train(recipe=Recipe(auxiliary=0.4)))
+    with pytest.raises(UserError, match="NAS-Bench-201 drop no paths"):
+        Task("nasbench201", evaluator=Train(recipe=Recipe(drop_path=0.2)))
+
+
+def test_the_recipe_names_the_evaluator():
+    names = {
+        Train(recipe=r, device="cpu").open(SPACE, "digits").evaluator
+        for r in (Recipe(), Recipe(epochs=5), Recipe(lr=0.3))
+    }
+    assert len(names) == 3 and all(name.startswith("train:") for name in names)
+    assert Recipe(epochs=5).fidelity == "5 epochs"
+
+
+def test_a_score_in_bfloat16_is_not_taken_for_one_in_float32():
+    """A GPU and a CPU compute `auto` differently; what a cluster's workers have counts, not who asks them."""
+    on_cpu, on_gpu = (Train(device=device) for device in ("cpu", "cuda"))
+    names = [one.open(SPACE, "digits").evaluator for one in (on_cpu, on_gpu)]
+    assert names == [f"train:{digest}" for digest in Recipe().digests]
+    asked = Train()
+    assert [asked.placed(gpu=gpu).open(SPACE, "digits").evaluator for gpu in (False, True)] == names
+    assert on_cpu.placed(gpu=True) is on_cpu, "it was said"
+    half = Recipe(precision="bf16")
+    assert Train(recipe=half, device="cpu").open(SPACE, "digits").evaluator == names[1]

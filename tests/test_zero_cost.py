@@ -25,12 +25,12 @@ from vitruvius.generator.evaluation.latency import find_device, measure_latency
 from vitruvius.generator.evaluation.recipe import Recipe
 from vitruvius.generator.evaluation.scored import NAMES, Setup, ZeroCost
 from vitruvius.generator.evaluation.table import Table
-from vitruvius.generator.evaluation.task import Status
+from vitruvius.generator.evaluation.task import Draw, Measurement, Status, stream
 from vitruvius.generator.evaluation.timed import Timed
 from vitruvius.generator.evaluation.train import Train
 from vitruvius.generator.evaluation.zero_cost import SCORES, score_network
 from vitruvius.generator.networks import build_network
-from vitruvius.generator.space import SearchSpace, get_space
+from vitruvius.generator.space import Architecture, SearchSpace, get_space
 from vitruvius.testing.evaluators import EvaluatorContract
 
 SPACE = get_space("nasbench201")
@@ -266,6 +266,37 @@ def test_latency_is_kept_in_the_measurement_by_device_and_batch():
     assert found.identity == plain.identity and found.score == plain.score
     with pytest.raises(UserError, match="builds no networks"):
         Timed(Table()).open(get_space("nasbench-graph"), "cora")
+
+
+def test_what_is_measured_side_by_side_is_timed_while_nothing_is(monkeypatch: pytest.MonkeyPatch):
+    """Both places of the bench inside are used, and none is timed while another one is being measured."""
+    timed = Timed(ZeroCost("params", setup=TINY), device="cpu").open(SPACE, "digits")
+    plain, events, left = (
+        timed.inner,
+        list[str](),
+        SPACE.architectures(SPACE.sample(5, np.random.default_rng(0))),
+    )
+
+    def side_by_side(draw: Draw, *, seed: int = 0) -> Iterator[Measurement]:
+        out = list(draw(2))
+        while out:
+            events.append(f"{len(out)} out")
+            yield next(iter(plain.measure([out.pop(0)], seed=seed)))
+            out += draw(2 - len(out))
+
+    def draw(places: int) -> list[Architecture]:
+        taken = left[:places]
+        del left[:places]
+        return taken
+
+    monkeypatch.setattr(plain, "stream", side_by_side, raising=False)
+    monkeypatch.setattr(timed, "_build", lambda architecture: events.append("timed"))
+    monkeypatch.setattr(
+        timing, "measure_latency", lambda *_, **__: types.SimpleNamespace(name="here", median=2.0)
+    )
+    found = list(stream(timed, draw))
+    assert [dict(m.latency) for m in found] == [{"here": 2.0}] * 5
+    assert events == ["timed"] * 2 + ["2 out", "1 out"] + ["timed"] * 2 + ["2 out", "1 out", "timed", "1 out"]
 
 
 # ---- the command line ------------------------------------------------------------------------

@@ -115,7 +115,7 @@ class Epochs:
         self._rng = torch.Generator().manual_seed(seed)
         self._counter = torch.zeros(1, dtype=torch.int64, device=images.device)
         self._draws: dict[str, Tensor] = {}
-        self.batch = min(recipe.batch, len(images.train_y))
+        self.batch = recipe.batch_of(len(images.train_y))
         self.steps = len(images.train_y) // self.batch
         side = images.margin * 2
         self._size = (images.train_x.shape[1] - side, images.train_x.shape[2] - side)

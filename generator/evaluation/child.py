@@ -17,6 +17,9 @@ from vitruvius.generator.serving import child_environment
 
 WORKER = (sys.executable, "-P", "-m", "vitruvius.generator.evaluation.worker")
 
+STARTS = 3
+"""Times in a row that a process may be killed while it starts, before that is an error."""
+
 Inbox = queue.Queue[tuple["Child", dict[str, Any] | None]]
 """What children say: (who, message); None when it is gone."""
 
@@ -94,14 +97,20 @@ class Child:
         self.ended = True
         self.inbox.put((self, None))
 
-    def send(self, job: dict[str, Any]) -> None:
-        """Give it a candidate; that it died shows as a None in the inbox."""
+    @property
+    def lives(self) -> bool:
+        """Whether the process is there, as the system says."""
+        return not self.ended and self._process.poll() is None
+
+    def send(self, job: dict[str, Any]) -> bool:
+        """Give it a candidate; False where it is gone, which shows as a None in the inbox too."""
         if self._process.stdin is None:
-            return
+            return False
         try:
             write_message(self._process.stdin, job)
         except (OSError, ValueError):
             self.ended = True
+        return not self.ended
 
     def kill(self) -> str:
         """End the process and all its children at once; calling twice is allowed.

@@ -184,6 +184,22 @@ class _Training:
             nn.utils.clip_grad_norm_(network.parameters(), self._recipe.clip)
 
 
+def settle(device: str, recipe: Recipe) -> None:
+    """Set this process up for training on a device: it becomes the current one, products as exact as asked.
+
+    Args:
+        device: For torch.
+        recipe: How is trained; with `fp32` a GPU rounds no product to fewer bits.
+    """
+    if not device.startswith("cuda"):
+        return
+    if ":" in device:  # streams and recordings are made where the current device is
+        torch.cuda.set_device(device)
+    exact = recipe.precision == "fp32"
+    torch.set_float32_matmul_precision("highest" if exact else "high")
+    torch.backends.cudnn.allow_tf32 = not exact
+
+
 def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
     """Products in the recipe's precision."""
     half = recipe.precision == "bf16" or (recipe.precision == "auto" and device.type == "cuda")

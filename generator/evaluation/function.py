@@ -7,9 +7,7 @@ import inspect
 import math
 import numbers
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,9 +15,10 @@ from numpy.typing import NDArray
 
 from vitruvius.errors import UserError, unknown_name
 from vitruvius.generator.evaluation.layouts import own_metrics
+from vitruvius.generator.evaluation.memory import out_of_memory
 from vitruvius.generator.evaluation.source_hash import source_hash
 from vitruvius.generator.evaluation.task import Measurement, Metric, Status
-from vitruvius.generator.evaluation.theirs import named_object
+from vitruvius.generator.evaluation.theirs import named_object, told_of
 from vitruvius.generator.space import Architecture, Choices, SearchSpace
 
 Measure = Callable[..., float | Mapping[str, Any]]
@@ -209,7 +208,7 @@ class FunctionBench:
         try:
             found: Any = self._costs(self.space.architectures(row)[0])
         except Exception as error:  # of one that cannot be built, say
-            self._failed, self._failures = _told_of(error), self._failures + 1
+            self._failed, self._failures = told_of(error), self._failures + 1
             return None
         if not isinstance(found, Mapping):
             raise UserError(
@@ -220,8 +219,8 @@ class FunctionBench:
     def measure(self, architectures: Sequence[Architecture], *, seed: int = 0) -> Iterator[Measurement]:
         """Call the function for each architecture, yielding its measurement as it is done.
 
-        Raises:
-            UserError: It returned something else than a number or a mapping with `RESULTS`.
+        What it raises, and what it returns that is neither a number nor a mapping with `RESULTS`, costs that
+        one measurement.
         """
         for architecture in architectures:
             yield self._measurement(self.representative(architecture), seed)
@@ -233,15 +232,15 @@ class FunctionBench:
             more = {"seed": seed, "dataset": self.dataset}
             found: Any = self._measure(architecture, **{n: v for n, v in more.items() if n in self._given})
         except (Exception, SystemExit) as error:  # whatever it raises costs this candidate alone
-            status, reason = _failure(error), _told_of(error)
+            status, reason = _failure(error), told_of(error)
         else:
-            several = found if isinstance(found, Mapping) else {"score": found}
-            if "score" not in several:
-                names = ", ".join(map(str, several)) or "nothing"
-                raise UserError(f"The function returned {names}, and no 'score': put the number there.")
-            told = _results(several, RESULTS)
-            if not math.isfinite(told["score"]):
-                status, reason = Status.DIVERGED, f"The score is {told['score']}."
+            try:
+                told = _returned(found)
+            except UserError as error:  # of one architecture: the next may be told of as it should
+                status, reason = Status.FAILED, str(error)
+            else:
+                if not math.isfinite(told["score"]):
+                    status, reason = Status.DIVERGED, f"The score is {told['score']}."
         # What the costs function tells counts: a constraint is checked with it, and must hold afterwards too.
         before = {name: float(values[0]) for name, values in self.costs(architecture.row).items()}
         told |= {name: value for name, value in before.items() if math.isfinite(value)}
@@ -284,19 +283,9 @@ def _parameters(function: Measure) -> set[str]:
     return taken
 
 
-def _told_of(error: BaseException) -> str:
-    """What was raised, and where in the user's files."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]
-        + f" ({Path(place.filename).name}, line {place.lineno})"
-    )
-
-
 def _failure(error: BaseException) -> Status:
     """How a candidate ended whose function raised."""
-    short = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
-    return Status.OUT_OF_MEMORY if short else Status.FAILED
+    return Status.OUT_OF_MEMORY if out_of_memory(error) else Status.FAILED
 
 
 def _found(given: Any) -> Any:
@@ -315,6 +304,19 @@ def _found(given: Any) -> Any:
 
 def _no_class(given: type) -> UserError:
     return UserError(f"{given.__name__} is a class: give a function, or an instance that can be called.")
+
+
+def _returned(found: Any) -> dict[str, float]:
+    """What a measuring function returned, checked.
+
+    Raises:
+        UserError: Neither a number nor a mapping with `RESULTS`, the score among them.
+    """
+    several: Mapping[str, Any] = found if isinstance(found, Mapping) else {"score": found}
+    if "score" not in several:
+        names = ", ".join(map(str, several)) or "nothing"
+        raise UserError(f"The function returned {names}, and no 'score': put the number there.")
+    return _results(several, RESULTS)
 
 
 def _results(told: Mapping[str, Any], allowed: Sequence[str]) -> dict[str, float]:

@@ -57,6 +57,7 @@ class Images:
         classes: Number of classes.
         set_aside: Number of test images that were left out.
         fingerprint: Hash of the images and labels of both parts.
+        names: What the classes 0, 1, ... are called: by their folders, else by the labels as they were given.
     """
 
     name: str
@@ -67,12 +68,40 @@ class Images:
     classes: int
     set_aside: int
     fingerprint: str
+    names: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
         _, channels, height, width = self.train_x.shape
         return channels, height, width
+
+    def told(self, few: int = 5) -> str:
+        """Sizes of all parts and names of some classes, in a line for people."""
+        parts = {"to train": len(self.train_y), "to validate": len(self.valid_y), "set aside": self.set_aside}
+        rest = ", ..." * (len(self.names) > few)
+        return (
+            f"{sum(parts.values()):,} images of {'x'.join(map(str, self.size))}, {self.classes} classes "
+            f"({', '.join(self.names[:few])}{rest}), "
+            + ", ".join(f"{count:,} {purpose}" for purpose, count in parts.items())
+        )
+
+    def inputs(self, image_size: int | None) -> str:
+        """What a network of these images is given, in a line for people.
+
+        Args:
+            image_size: What image files were scaled to, if they were.
+        """
+        channels, height, width = self.size
+        order = {1: "grey", 3: "red, green, blue"}.get(channels, f"{channels} channels")
+        low, high = float(self.train_x.min()), float(self.train_x.max())
+        scaled = (
+            "" if image_size is None else f"; image files are scaled to {image_size} x {image_size}, bilinear"
+        )
+        return (
+            f"(n, {channels}, {height}, {width}), {order}, values as the data set has them ({low:.6g} to "
+            f"{high:.6g} in training){scaled}"
+        )
 
 
 Split = tuple[float, float, float]
@@ -123,7 +152,13 @@ def load_images(
     valid_x, valid_y, _ = _limited(valid, limit)
     fingerprint = hash_of(train_x, train_y, valid_x, valid_y)
     name = name or f"data-{fingerprint[:8]}"
-    return Images(name, train_x, train_y, valid_x, valid_y, len(values), aside, fingerprint)
+    names = class_names(parts, values)
+    return Images(name, train_x, train_y, valid_x, valid_y, len(values), aside, fingerprint, names)
+
+
+def class_names(parts: Parts, values: NDArray[np.generic]) -> tuple[str, ...]:
+    """What the classes are called whose labels were these."""
+    return tuple(parts.names[value] if parts.names else str(value) for value in values.tolist())
 
 
 def hash_of(*arrays: NDArray[np.generic]) -> str:
@@ -147,7 +182,7 @@ def divided(parts: Parts, split: Split, classes: int | None) -> tuple[Checked, C
     """
     split = as_split(split)
     x, y, values = checked(*first_classes(parts.train, classes))
-    names = tuple(parts.names[value] if parts.names else str(value) for value in values.tolist())
+    names = class_names(parts, values)
     if parts.valid is None:
         shares = split if parts.set_aside is None else _without(split, 2)
         train, valid, test = split_rows(y, shares)

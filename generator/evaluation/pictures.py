@@ -19,6 +19,10 @@ _LOG = logging.getLogger(__name__)
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 VALIDATION = ("val", "valid", "validation")
+_FEW = 3
+"""Names that a message lists."""
+_TURNED = 0x0112
+"""EXIF's field that tells how a camera was held."""
 COLUMNS = ("jpeg", "image", "img", "png", "bytes")
 """Names under which a Parquet file may hold its images."""
 
@@ -34,12 +38,14 @@ def read_folder(path: Path, side: int | None) -> tuple[Parts, int]:
         path: The folder.
         side: Scale every image to this height and width; None takes them as they are.
 
+    The three folders are known in capitals too; names that begin with a dot are passed over.
+
     Returns:
         The parts, and the number of images in a test folder, which are not read.
 
     Raises:
-        UserError: No images, images of several sizes, or a class that only one part has.
-        DataError: A file that is no image.
+        UserError: No images, images of several sizes, a class that only one part has, or a part twice.
+        DataError: Files that are no images.
     """
     root = _training_folder(path)
     classes = class_folders(path)
@@ -47,18 +53,23 @@ def read_folder(path: Path, side: int | None) -> tuple[Parts, int]:
         raise UserError(
             f"{root} must hold one folder of images for each class, two at least; it has {classes or 'none'}."
         )
+    valid, test = (_part(path, names) if root != path else None for names in (VALIDATION, ("test",)))
+    for other in (valid, test):
+        if other is not None:
+            _check_same(other, classes)  # before anything is decoded, and of `test` nothing more
     parts = {"train": _classes(root, classes, side)}
-    if root != path:
-        for name in VALIDATION:
-            if (path / name).is_dir():
-                parts["valid"] = _classes(path / name, classes, side)
-    tests = _files(path / "test") if root != path and (path / "test").is_dir() else ()
-    return parts, sum(1 for _ in tests)
+    if valid is not None:
+        parts["valid"] = _classes(valid, classes, side)
+    return parts, sum(1 for _ in _files(test)) if test is not None else 0
 
 
 def read_folder_test(path: Path, side: int | None) -> Labelled:
     """The images in `test/CLASS`: for the final judgement, after a search (`revealed`)."""
-    return _classes(path / "test", class_folders(path), side)
+    test = _part(path, ("test",))
+    assert test is not None  # `read_folder` counted its images
+    classes = class_folders(path)
+    _check_same(test, classes)
+    return _classes(test, classes, side)
 
 
 def class_folders(path: Path) -> list[str]:
@@ -67,7 +78,37 @@ def class_folders(path: Path) -> list[str]:
 
 
 def _training_folder(path: Path) -> Path:
-    return path / "train" if (path / "train").is_dir() else path
+    return _part(path, ("train",)) or path
+
+
+def _part(path: Path, names: Sequence[str]) -> Path | None:
+    """The folder that has one of these names, in whatever case.
+
+    Raises:
+        UserError: Several have.
+    """
+    found = [folder for folder in _folders(path) if folder.name.lower() in names]
+    if len(found) > 1:
+        raise UserError(
+            f"{path} has the folders {' and '.join(folder.name for folder in found)}, which mean the same: "
+            "keep one, or put their images together."
+        )
+    return found[0] if found else None
+
+
+def _check_same(root: Path, classes: list[str]) -> None:
+    """Refuse a part whose class folders are not those of the training folder.
+
+    Raises:
+        UserError: It has others.
+    """
+    found = [folder.name for folder in _folders(root)]
+    if found != classes:
+        odd = sorted(set(found) ^ set(classes))
+        raise UserError(
+            f"The class {odd[0]!r} is not in both the training folder and {root}: give both a folder for "
+            f"each class, or take {root.name} out of there."
+        )
 
 
 def read_parquet(path: Path, side: int | None) -> tuple[Parts, int]:
@@ -138,10 +179,6 @@ def _encoded(values: Iterable[Any], path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _classes(root: Path, classes: list[str], side: int | None) -> Labelled:
-    found = [folder.name for folder in _folders(root)]
-    if found != classes:
-        odd = sorted(set(found) ^ set(classes))
-        raise UserError(f"The class {odd[0]!r} is not in both the training folder and {root}.")
     files = [(file, label) for label, name in enumerate(classes) for file in _files(root / name)]
     if not files:
         raise UserError(f"{root} holds no images; files that are taken: {', '.join(sorted(SUFFIXES))}.")
@@ -157,7 +194,8 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    return (file for file in sorted(root.rglob("*")) if file.suffix.lower() in SUFFIXES)
+    found = (file for file in sorted(root.rglob("*")) if file.suffix.lower() in SUFFIXES)
+    return (f for f in found if not any(part.startswith(".") for part in f.relative_to(root).parts))
 
 
 def is_picture(value: object) -> bool:
@@ -169,6 +207,8 @@ def is_picture(value: object) -> bool:
 def pixels(image: Any, side: int | None, name: str) -> NDArray[np.uint8]:
     """An image of Pillow's as bytes: (H, W) where it is grey, else (H, W, 3).
 
+    It is turned upright where the camera noted how it was held, and what is transparent lies on white.
+
     Args:
         image: Any mode; grey ones of 16 bits are scaled down to 8.
         side: Scale to this height and width; None takes it as it is.
@@ -177,10 +217,17 @@ def pixels(image: Any, side: int | None, name: str) -> NDArray[np.uint8]:
     Raises:
         UserError: Grey levels that are neither of 8 nor of 16 bits.
     """
+    if image.getexif().get(_TURNED, 1) != 1:
+        image = _pillow("ImageOps").exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):
         plain = _pillow().fromarray(_eight_bits(np.asarray(image), name))
     else:
-        plain = image.convert("L" if image.mode in ("1", "L") else "RGB")
+        mode = "L" if image.mode in ("1", "L") else "RGB"
+        if image.has_transparency_data:
+            above = image.convert("RGBA")
+            image = _pillow().new("RGBA", above.size, "white")
+            image.alpha_composite(above)
+        plain = image.convert(mode)
     if side is not None:
         plain = plain.resize((side, side), _pillow().Resampling.BILINEAR)
     return np.asarray(plain)
@@ -198,15 +245,28 @@ def _eight_bits(grey: NDArray[Any], name: str) -> NDArray[np.uint8]:
 
 
 def _decoded(files: Iterable[tuple[str, Any]], side: int | None, where: Path) -> NDArray[np.uint8]:
-    """All images of files, decoded and `stacked`."""
+    """All images of files, decoded and `stacked`.
+
+    Raises:
+        DataError: Some cannot be read; how many is told, and which are the first.
+        UserError: They have several sizes.
+    """
     pillow = _pillow()
     images: list[NDArray[np.uint8]] = []
+    unread: list[tuple[str, Exception]] = []
     for name, file in files:
         try:
             with pillow.open(file) as image:
                 images.append(pixels(image, side, name))
         except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{name} cannot be read as an image: {error}.") from None
+            unread.append((name, error))
+    if len(unread) == 1:
+        raise DataError(f"{unread[0][0]} cannot be read as an image: {unread[0][1]}.")
+    if unread:
+        first = "; ".join(name for name, _ in unread[:_FEW]) + (" ..." if len(unread) > _FEW else "")
+        raise DataError(
+            f"{len(unread)} files of {where} cannot be read as images: {first}. The first: {unread[0][1]}."
+        )
     return stacked(images, str(where))
 
 
@@ -228,8 +288,8 @@ def stacked(images: Sequence[NDArray[np.uint8]], where: str) -> NDArray[np.uint8
     return whole[:, None] if whole.ndim == 3 else np.ascontiguousarray(whole.transpose(0, 3, 1, 2))
 
 
-def _pillow() -> Any:
+def _pillow(part: str = "Image") -> Any:
     try:
-        return importlib.import_module("PIL.Image")
+        return importlib.import_module(f"PIL.{part}")
     except ImportError:
         raise MissingPartError("Image files are decoded by Pillow: pip install pillow.") from None

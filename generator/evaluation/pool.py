@@ -12,7 +12,7 @@ from typing import Any
 
 from vitruvius.errors import UserError
 from vitruvius.generator.evaluation.around import Around
-from vitruvius.generator.evaluation.child import Child, Inbox
+from vitruvius.generator.evaluation.child import STARTS, Child, Inbox
 from vitruvius.generator.evaluation.crew import CrewBench, Done, Failed
 from vitruvius.generator.evaluation.place import from_plain, packed
 from vitruvius.generator.evaluation.task import Evaluator, Status
@@ -166,6 +166,7 @@ class Processes:
         self._idle: list[tuple[Child, int | None]] = []
         self._busy: dict[Child, _Order] = {}
         self._all: list[Child] = []
+        self._lost_starts = 0
         weakref.finalize(self, _kill_all, self._all)
 
     @property
@@ -217,7 +218,7 @@ class Processes:
         """An idle process that still lives, or a new one on the GPU that has the fewest."""
         while self._idle:
             child, gpu = self._idle.pop()
-            if not child.ended:
+            if child.lives:
                 return child, gpu
             self._end(child)
         gpu = None
@@ -230,16 +231,16 @@ class Processes:
         return child, gpu
 
     def _hand_over(self, child: Child, order: _Order) -> None:
-        order.sent, order.started = True, time.monotonic()
+        order.started = time.monotonic()
         limit = self._where.time_limit
         order.deadline = order.started + (float("inf") if limit is None else limit)
-        child.send(order.message)
+        order.sent = child.send(order.message)
 
     def _heard(self, child: Child, message: dict[str, Any] | None) -> tuple[int, Done | Failed] | None:
         """What a message of a busy process, or its end, means; None if the order is still out."""
         order = self._busy[child]
         if message is not None and "ready" in message:
-            child.device = message["ready"]
+            child.device, self._lost_starts = message["ready"], 0
             self._hand_over(child, order)
             return None
         if message is not None and "refused" in message:
@@ -249,11 +250,19 @@ class Processes:
         if message is None:
             ending = self._end(child)
             if not order.sent:
-                raise _no_start(ending)
+                self._lost_starts += 1
+                if not (ending.startswith("signal") or child.device) or self._lost_starts >= STARTS:
+                    raise _no_start(ending)
+                self.send(order.ticket, **order.message)
+                return None
             return order.ticket, Failed(Status.FAILED, f"The worker process died ({ending}).", True, took)
-        del self._busy[child]
-        self._idle.append((child, order.gpu))
-        return order.ticket, outcome(message, took)
+        ended = outcome(message, took)
+        if _spoilt(ended):
+            self._end(child)
+        else:
+            del self._busy[child]
+            self._idle.append((child, order.gpu))
+        return order.ticket, ended
 
     def _overdue(self, child: Child) -> tuple[int, Failed]:
         order = self._busy[child]
@@ -275,6 +284,12 @@ def outcome(reply: dict[str, Any], seconds: float) -> Done | Failed:
     if "failed" in reply:
         return Failed(Status.FAILED, str(reply["failed"]), False, seconds)
     return Done([from_plain(one) for one in reply["measurements"]])
+
+
+def _spoilt(ended: Done | Failed) -> bool:
+    """Whether a GPU refuses everything from now on in the process that had this."""
+    reasons = [ended.reason] if isinstance(ended, Failed) else [m.reason for m in ended.measurements]
+    return any("CUDA error" in reason for reason in reasons)
 
 
 def _no_start(why: str) -> UserError:

@@ -21,6 +21,7 @@ from vitruvius.generator.evaluation.crew import CrewBench, Done, Failed
 from vitruvius.generator.evaluation.place import Place, packed
 from vitruvius.generator.evaluation.pool import outcome
 from vitruvius.generator.evaluation.task import Evaluator, Status
+from vitruvius.generator.evaluation.train import Train
 from vitruvius.generator.space import SearchSpace
 
 PATIENCE = 20.0
@@ -111,6 +112,9 @@ class Ray(Around):
             payload = packed(self.evaluator, space, dataset)
             connect(self.address)
             gpus = self._gpus if self._gpus is not None else float(resources().get("GPU", 0) > 0)
+            if isinstance(self.evaluator, Train):  # measurements are named by the workers' kind of device
+                train = self.evaluator.placed(gpu=gpus > 0)
+                inner, payload = train.open(space, dataset), packed(train, space, dataset)
             crew = RayCrew(payload, Share(self._cpus, gpus, self._workers, self._time_limit))
             self._benches[space.name, dataset] = CrewBench(
                 inner, space, dataset, crew, retries=self.retries, each=self.each

@@ -31,7 +31,7 @@ class Recipe(BaseModel):
     epochs: int = Field(default=12, ge=1)
     """Passes over the training part."""
     batch: int = Field(default=64, ge=2)
-    """Images in one optimiser step."""
+    """Images in one optimiser step; fewer where it would leave out more than a tenth of the images."""
     width: int = Field(default=8, ge=0)
     """Channels of the first stage; 0 takes the benchmark's own number."""
     cells: int = Field(default=1, ge=0)
@@ -54,7 +54,7 @@ class Recipe(BaseModel):
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     """How often a layer is dropped in the last epoch, growing from 0; for networks that can (DARTS)."""
     precision: Literal["fp32", "bf16", "auto"] = "auto"
-    """`auto` is bfloat16 where convolutions are computed on a GPU, float32 on a CPU."""
+    """`auto` is bfloat16 on a GPU, float32 on a CPU; `fp32` is float32 on both, on a GPU without TF32."""
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse images that cutout would grey out whole.
@@ -69,9 +69,26 @@ class Recipe(BaseModel):
                 "less."
             )
 
+    def batch_of(self, images: int) -> int:
+        """Images in one step where so many are trained on: fewer than `batch` where these are few.
+
+        At most a tenth of an epoch is left out: what fills no batch is not seen in it.
+        """
+        most = min(self.batch, images)
+        return next(size for size in range(most, 0, -1) if images % size <= images / 10)
+
+    def resolved(self, *, gpu: bool) -> Recipe:
+        """What is done on a GPU or on a CPU: there bfloat16 is said by name, for it gives other scores."""
+        return self.model_copy(update={"precision": "bf16"}) if gpu and self.precision == "auto" else self
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """What names its measurements: those of a CPU, and those of a GPU."""
+        return tuple(self.resolved(gpu=gpu).digest for gpu in (False, True))
+
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits that name this recipe."""
+        """Eight hexadecimal digits that name this recipe; with `auto` as on a CPU (see `resolved`)."""
         text = json.dumps({"engine": ENGINE, **self.model_dump()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -84,6 +101,17 @@ class Recipe(BaseModel):
     def fidelity(self) -> str:
         """What was run, as in `Measurement.fidelity`."""
         return f"{self.epochs} epochs"
+
+    def fidelity_of(self, images: int) -> str:
+        """What was run where so many images are trained on, with smaller batches where these are few."""
+        batch = self.batch_of(images)
+        return self.fidelity + (f", batches of {batch}" if batch < min(self.batch, images) else "")
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """A recipe as TOML, every field; reading it gives an equal one."""
+    fields = recipe.model_dump(exclude_none=True)
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields.items())
 
 
 def recipe_names() -> list[str]:

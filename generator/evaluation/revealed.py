@@ -18,6 +18,7 @@ from vitruvius.generator.evaluation.images import (
     Source,
     Split,
     aside,
+    class_names,
     divided,
     first_classes,
     hash_of,
@@ -124,6 +125,7 @@ def reveal_images(
         name or f"data-{hashed[:8]}",
         np.concatenate([train_x, valid_x]), np.concatenate([train_y, valid_y]),
         x.astype(train_x.dtype), np.searchsorted(values, y), len(values), 0, hashed,
+        class_names(parts, values),
     )  # fmt: skip
 
 

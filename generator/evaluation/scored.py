@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import UserError, unknown_name
-from vitruvius.generator.evaluation.images import Images, Source, load_images
+from vitruvius.generator.evaluation.images import SPLIT, Images, Source, Split, load_images
 from vitruvius.generator.evaluation.task import Measurement, Metric, Status
 from vitruvius.generator.networks import build_network, check_networks, network_costs
 from vitruvius.generator.networks.costs import Shape
@@ -66,7 +66,10 @@ class ZeroCost:
         *,
         name: str | None = None,
         setup: Setup | None = None,
-        split: tuple[float, float, float] = (0.4, 0.4, 0.2),
+        split: Split = SPLIT,
+        limit: int | None = None,
+        classes: int | None = None,
+        image_size: int | None = None,
     ) -> None:
         """Describe; nothing is read yet.
 
@@ -76,6 +79,9 @@ class ZeroCost:
             name: Name for one's own data.
             setup: Size of the networks and of the batch; None is the benchmark's size and 64 images.
             split: As in `Train`; images are drawn from the training part.
+            limit: As in `Train`.
+            classes: As in `Train`.
+            image_size: As in `Train`.
 
         Raises:
             UnknownNameError: No such score.
@@ -87,11 +93,12 @@ class ZeroCost:
         if self.setup.batch < 2:
             raise UserError(f"batch={self.setup.batch} is not allowed: scores compare images, at least 2.")
         self._source, self._name, self._split = dataset, name, split
+        self._taken = {"limit": limit, "classes": classes, "image_size": image_size}
 
     @cached_property
     def images(self) -> Images:
         """The data, read and split when first needed."""
-        return load_images(self._source, self._name, self._split)
+        return load_images(self._source, self._name, self._split, **self._taken)
 
     def datasets(self, space: SearchSpace) -> list[str]:
         """The one data set.

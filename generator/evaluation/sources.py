@@ -28,7 +28,7 @@ from vitruvius.generator.evaluation.pictures import (
     read_parquet_test,
     stacked,
 )
-from vitruvius.generator.evaluation.theirs import named_object
+from vitruvius.generator.evaluation.theirs import named_object, told_of
 from vitruvius.generator.files import cache_folder
 
 EMBEDDED = ("digits", "mnist")
@@ -246,6 +246,19 @@ def _downloaded(name: str) -> Path:
 
 
 def _imported(source: str) -> Any:
-    """The data set MODULE:NAME, or what a function of this name returns."""
+    """The data set MODULE:NAME, or what a function of this name returns.
+
+    Raises:
+        UserError: It cannot be imported, or the function raises.
+    """
     found = named_object("data set", source)
-    return found if hasattr(found, "__getitem__") and not isinstance(found, type) else found()
+    if hasattr(found, "__getitem__") and not isinstance(found, type):
+        return found
+    try:
+        return found()
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # somebody else's function may raise anything
+        raise UserError(
+            f"The data set {source!r} is made by a call without arguments, which failed: {told_of(error)}."
+        ) from error

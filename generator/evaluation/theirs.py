@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +37,15 @@ def named_object(what: str, name: str) -> Any:
         told = str(error) if isinstance(error, ImportError | OSError) else repr(error)
         raise UserError(f"The {what} {name!r} cannot be imported: {told}.") from error
     return getattr(home, attribute)
+
+
+def told_of(error: BaseException) -> str:
+    """What the user's code raised, and where."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]
+        + f" ({Path(place.filename).name}, line {place.lineno})"
+    )
 
 
 def file_of(name: str) -> Path:

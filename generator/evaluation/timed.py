@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vitruvius.errors import UserError
 from vitruvius.generator.evaluation.around import Around
 from vitruvius.generator.evaluation.scored import ZeroCostBench
-from vitruvius.generator.evaluation.task import Bench, Evaluator, Measurement, Metric
+from vitruvius.generator.evaluation.task import Bench, Draw, Evaluator, Measurement, Metric, innermost, stream
 from vitruvius.generator.evaluation.train_bench import TrainBench
 from vitruvius.generator.networks import build_network
 from vitruvius.generator.space import Architecture, Choices, SearchSpace
@@ -27,15 +27,15 @@ class Timed(Around):
     """Another evaluator, whose measurements also say how long the network takes: `Timed(Train(), batch=1)`.
 
     The latencies of a batch of candidates are taken before any of them is measured, one after the other, so
-    that nothing of ours runs on the device meanwhile. They are no part of a measurement's identity: what the
-    ledger has without a latency stays without.
+    that nothing of ours runs on the device meanwhile; `stream` draws anew when all before are done. They are
+    no part of a measurement's identity: what the ledger has without a latency stays without.
     """
 
     def __init__(self, evaluator: Evaluator, batch: int = 1, *, device: str = "auto") -> None:
         """Describe; nothing is started yet.
 
         Args:
-            evaluator: `Train` or `ZeroCost`, whose networks are known.
+            evaluator: `Train` or `ZeroCost`, whose networks are known, or a `Pool` of one.
             batch: Images in a pass.
             device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
 
@@ -53,7 +53,8 @@ class Timed(Around):
             UnknownNameError: The evaluator does not have this data set.
             UserError: It builds no networks, as a table.
         """
-        inner = self.evaluator.open(space, dataset)
+        bench = self.evaluator.open(space, dataset)
+        inner = innermost(bench)
         if isinstance(inner, TrainBench):
             width, cells, extras = inner.recipe.width, inner.recipe.cells, inner.recipe.extras
         elif isinstance(inner, ZeroCostBench):
@@ -70,7 +71,7 @@ class Timed(Around):
                 architecture, classes=classes, in_channels=channels, width=width, cells=cells, extras=extras
             )
 
-        return TimedBench(inner, build, inner.images.size, self.batch, self.device)
+        return TimedBench(bench, build, inner.images.size, self.batch, self.device)
 
 
 class TimedBench:
@@ -107,12 +108,41 @@ class TimedBench:
         Raises:
             UserError: The device is not there.
         """
+        taken = dict(map(self._timed, architectures))
+        for measurement in self.inner.measure(architectures, seed=seed):
+            yield _with(measurement, taken[measurement.key])
+
+    def stream(self, draw: Draw, *, seed: int = 0) -> Iterator[Measurement]:
+        """Measure what is drawn, in all places of the bench inside; drawn again when all of them are free.
+
+        Raises:
+            UserError: The device is not there.
+        """
+        taken: dict[str, Mapping[str, float]] = {}
+        out = 0
+
+        def together(places: int) -> Sequence[Architecture]:
+            nonlocal out
+            if out:  # something is being measured: what is timed now would be slower than it is
+                return []
+            drawn = draw(places)
+            taken.update(map(self._timed, drawn))
+            out = len(drawn)
+            return drawn
+
+        for measurement in stream(self.inner, together, seed=seed):
+            out -= 1
+            yield _with(measurement, taken[measurement.key])
+
+    def _timed(self, architecture: Architecture) -> tuple[str, Mapping[str, float]]:
+        """The key of what is measured for an architecture, and its latency."""
         from vitruvius.generator.evaluation.latency import measure_latency
 
-        taken: dict[str, Mapping[str, float]] = {}
-        for architecture in map(self.representative, architectures):
-            network = self._build(architecture)
-            found = measure_latency(network, self._size, batch=self._batch, device=self._device, energy=False)
-            taken[architecture.key] = {found.name: found.median}
-        for measurement in self.inner.measure(architectures, seed=seed):
-            yield replace(measurement, latency={**measurement.latency, **taken[measurement.key]})
+        measured = self.representative(architecture)
+        network = self._build(measured)
+        found = measure_latency(network, self._size, batch=self._batch, device=self._device, energy=False)
+        return measured.key, {found.name: found.median}
+
+
+def _with(measurement: Measurement, latency: Mapping[str, float]) -> Measurement:
+    return replace(measurement, latency={**measurement.latency, **latency})

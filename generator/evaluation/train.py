@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,14 @@ class Train(Closes):
         """The same data and limits with another recipe; it has processes of its own."""
         other = copy.copy(self)  # what is read of the data is shared
         other.recipe, other._benches = recipe, {}
+        return other
+
+    def placed(self, *, gpu: bool) -> Train:
+        """The same where the device was left open and it is known of which kind it will be."""
+        if self.limits.device != "auto":
+            return self
+        other = copy.copy(self)
+        other.limits, other._benches = replace(self.limits, device="cuda" if gpu else "cpu"), {}
         return other
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitruvius.errors import UserError
-from vitruvius.generator.evaluation.child import WORKER, Child, Inbox
+from vitruvius.generator.evaluation.child import STARTS, WORKER, Child, Inbox
 from vitruvius.generator.evaluation.images import Images
 from vitruvius.generator.evaluation.recipe import Recipe
 from vitruvius.generator.evaluation.task import Draw, Measurement, Metric, Status
@@ -29,9 +29,6 @@ from vitruvius.generator.space import Architecture, Choices, SearchSpace
 
 START_LIMIT = 300.0
 """Seconds for a child process to load torch and take the images."""
-
-STARTS = 3
-"""Times in a row that a process may be killed while it starts, before that is an error."""
 
 MOST_WORKERS = 8
 """Processes that are started at most where nobody said how many."""
@@ -50,13 +47,20 @@ class Limits:
     graphs: bool = False
     deterministic: bool = False
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether training is on a GPU, by what this process sees where nobody said so."""
+        if self.device != "auto":
+            return self.device != "cpu"
+        import torch
+
+        return torch.cuda.is_available()
+
     def processes(self) -> int:
         """How many processes train at the same time: as said, else one for a GPU, or one for each core."""
         if self.workers is not None:
             return self.workers
-        import torch
-
-        if self.device.startswith("cuda") or (self.device == "auto" and torch.cuda.is_available()):
+        if self.on_gpu:
             return 1
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(MOST_WORKERS, cores // self.threads))
@@ -100,7 +104,7 @@ class TrainBench:
         Raises:
             UserError: The recipe asks for what networks of this space do not have.
         """
-        networks = family(space)
+        networks, recipe = family(space), recipe.resolved(gpu=limits.on_gpu)
         if recipe.drop_path and "auxiliary" not in networks.extras:
             raise UserError(f"Networks of {networks.title} drop no paths: set drop_path = 0.")
         size = Shape(images.classes, *images.size, recipe.width, recipe.cells, recipe.extras)
@@ -109,7 +113,7 @@ class TrainBench:
         self.metric = Metric("validation accuracy", "%", True)
         self.evaluator = f"train:{recipe.digest}"
         self.fingerprint = images.fingerprint
-        self.fidelity = recipe.fidelity
+        self.fidelity = recipe.fidelity_of(len(images.train_y))
         self._command = command
         self.curves: dict[str, tuple[float, ...]] = {}
         self._idle: list[Child] = []
@@ -180,9 +184,8 @@ class TrainBench:
                         continue
                     run = running.pop(child)
                     ends = self._ends(child, run, message)
-                    if not ends:
-                        waiting.extendleft([one] for one in reversed(run.pack))
-                    for architecture, end in zip(run.pack, ends, strict=bool(ends)):
+                    waiting.extendleft([one] for one in reversed(run.pack[len(ends) :]))
+                    for architecture, end in zip(run.pack, ends, strict=False):
                         self.curves[architecture.key] = tuple(end.get("losses", ()))
                         yield self._measurement(architecture, child.device, seed, end)
         finally:
@@ -209,7 +212,7 @@ class TrainBench:
         while self._idle:
             child = self._idle.pop()
             child.inbox = inbox
-            if not child.ended:
+            if child.lives:
                 return child
             child.kill()
         settings: dict[str, Any] = {
@@ -225,8 +228,8 @@ class TrainBench:
 
     def _send(self, child: Child, run: _Run, job: Mapping[str, Any]) -> None:
         """Hand over the candidates; their time begins now."""
-        run.sent, run.deadline = True, time.monotonic() + self.limits.time_limit * len(run.pack)
-        child.send({**job, "keys": [architecture.key for architecture in run.pack]})
+        run.deadline = time.monotonic() + self.limits.time_limit * len(run.pack)
+        run.sent = child.send({**job, "keys": [architecture.key for architecture in run.pack]})
 
     def _hear(
         self, inbox: Inbox, running: Mapping[Child, _Run]
@@ -244,24 +247,29 @@ class TrainBench:
                 yield child, message
 
     def _ends(self, child: Child, run: _Run, message: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-        """What a child's last message, its silence or its death means, for each of its candidates.
+        """What a child's last message, its silence or its death means, for its candidates in order.
 
-        A child that is well is kept. One that took several candidates down with it gives an empty list: each
-        of them is to be trained alone, so that a fault of one costs one measurement. So does one that was
-        killed before it began with them.
+        A child that is well is kept; one in which something failed is not, for the next candidate would be
+        charged with what is broken there, as a GPU that refuses everything after a fault. Candidates without
+        an end are each to be trained alone, so that a fault of one costs one measurement: all of those that
+        went down together, and of one that was killed before it began with them.
 
         Raises:
             UserError: The child never became ready.
         """
         if message is not None and "results" in message:
-            self._idle.append(child)
-            return list(message["results"])
+            ends: list[Mapping[str, Any]] = message["results"]
+            if len(ends) == len(run.pack) and all(end["status"] != Status.FAILED for end in ends):
+                self._idle.append(child)
+            else:
+                child.kill()
+            return ends
         ending = child.kill()
         if message is not None and "refused" in message:
             raise UserError(str(message["refused"]))
         if not run.sent:
             self._lost_starts += 1
-            if ending.startswith("signal") and self._lost_starts < STARTS:
+            if (ending.startswith("signal") or child.device) and self._lost_starts < STARTS:
                 return []
             raise UserError(
                 f"The training process did not start ({ending}). Check that torch loads in this environment"

@@ -7,7 +7,6 @@ parent, however that one died.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import io
 import os
@@ -25,8 +24,9 @@ from torch import nn
 from vitruvius.errors import UserError, VitruviusError
 from vitruvius.generator.evaluation.as_child import listen, take_pipes
 from vitruvius.generator.evaluation.batches import DeviceImages, to_device
-from vitruvius.generator.evaluation.engine import Trained, train_networks
+from vitruvius.generator.evaluation.engine import Trained, settle, train_networks
 from vitruvius.generator.evaluation.frames import read_frame, read_message, write_message
+from vitruvius.generator.evaluation.memory import in_memory, out_of_memory, release
 from vitruvius.generator.evaluation.recipe import Recipe
 from vitruvius.generator.evaluation.task import Status
 from vitruvius.generator.networks import build_network
@@ -37,7 +37,6 @@ TrainFunction = Callable[
     Sequence[Trained],
 ]
 """Builds, images, recipe, seed, pieces, graphs, bar: as `train_networks`."""
-_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
 
 def main(train: TrainFunction = train_networks) -> None:
@@ -56,8 +55,8 @@ def main(train: TrainFunction = train_networks) -> None:
     except UserError as error:
         write_message(replies, {"refused": str(error)})
         return
-    _prepare(device, settings)
     recipe = Recipe(**settings["recipe"])
+    _prepare(device, settings, recipe)
     with np.load(io.BytesIO(arrays), allow_pickle=False) as unpacked:
         images = to_device(
             {name: torch.from_numpy(unpacked[name]) for name in unpacked.files}, recipe, device
@@ -72,7 +71,7 @@ def main(train: TrainFunction = train_networks) -> None:
         write_message(replies, {"results": candidates.answer(architectures, job["seed"], job["bar"])})
 
 
-def _prepare(device: str, settings: dict[str, Any]) -> None:
+def _prepare(device: str, settings: dict[str, Any], recipe: Recipe) -> None:
     """Set torch up: reproducible on the CPU, and on a GPU where it is wished; otherwise as fast as it can."""
     torch.set_num_threads(settings["threads"])
     if device == "cpu" or settings["deterministic"]:
@@ -81,7 +80,7 @@ def _prepare(device: str, settings: dict[str, Any]) -> None:
         torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
     else:
         torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
+    settle(device, recipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +96,31 @@ class Candidates:
     def answer(
         self, architectures: Sequence[tuple[str, str]], seed: int, bar: Sequence[float] = ()
     ) -> list[dict[str, Any]]:
-        """Train candidates, given as (space, key), side by side; one result for each.
+        """Train candidates, given as (space, key), side by side; a result for each, in order.
 
-        If something happens to them together, be it that memory does not suffice for all, each is trained
-        alone, to tell whose fault it was.
+        If memory does not suffice for all of them, or one cannot be built, each is trained alone. Any other
+        error ends the answer, for it may have spoilt this process: after that of a candidate alone its own
+        result is the last, after that of several together there is none. What has no result is for another
+        process.
         """
         start = time.monotonic()
         if len(architectures) > 1:
             try:
                 builds = [self._build(*architecture) for architecture in architectures]
                 trained = self.train(builds, self.images, self.recipe, seed, 1, self.graphs, bar)
-            except Exception:
-                pass
+            except Exception as error:
+                if not (out_of_memory(error) or isinstance(error, VitruviusError)):
+                    return []
             else:
                 seconds = (time.monotonic() - start) / len(architectures)
                 return [_result(_ending(one), seconds) for one in trained]
-            _release()
-        return [self._alone(architecture, seed, bar) for architecture in architectures]
+            release()
+        results: list[dict[str, Any]] = []
+        for architecture in architectures:
+            results.append(self._alone(architecture, seed, bar))
+            if results[-1]["status"] == Status.FAILED:
+                break
+        return results
 
     def _alone(self, architecture: tuple[str, str], seed: int, bar: Sequence[float]) -> dict[str, Any]:
         start = time.monotonic()
@@ -138,24 +145,23 @@ class Candidates:
 
     def _with_memory(self, build: Callable[[], nn.Module], seed: int, bar: Sequence[float]) -> _Ending:
         """Train; on too small memory once more, each batch in two halves whose gradients are added up."""
-        try:
-            return _ending(self.train([build], self.images, self.recipe, seed, 1, self.graphs, bar)[0])
-        except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
-                raise
-        _release()  # outside the handler: the error held the frames, and they the tensors
-        half = (min(self.recipe.batch, len(self.images.train_y)) + 1) // 2
-        try:
-            trained = self.train([build], self.images, self.recipe, seed, 2, self.graphs, bar)[0]
-        except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
-                raise
-        else:
-            ending = _ending(trained)
-            told = f"Memory was short: each batch was computed in halves of {half} images."
-            return replace(ending, reason=ending.reason or told)
-        _release()
-        return _Ending(Status.OUT_OF_MEMORY, f"Out of memory, with batches in halves of {half} images too.")
+
+        def train(pieces: int) -> Trained:
+            return self.train([build], self.images, self.recipe, seed, pieces, self.graphs, bar)[0]
+
+        half = (self.recipe.batch_of(len(self.images.train_y)) + 1) // 2
+        done = in_memory(train)
+        if done is None:
+            return _Ending(
+                Status.OUT_OF_MEMORY, f"Out of memory, with batches in halves of {half} images too."
+            )
+        trained, pieces = done
+        ending = _ending(trained)
+        if pieces == 1 or ending.reason:
+            return ending
+        return replace(
+            ending, reason=f"Memory was short: each batch was computed in halves of {half} images."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,20 +184,6 @@ def _ending(trained: Trained) -> _Ending:
 
 def _result(ending: _Ending, seconds: float) -> dict[str, Any]:
     return {**asdict(ending), "seconds": seconds}
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory did not suffice."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(words in str(error).lower() for words in _MEMORY_WORDS)
-
-
-def _release() -> None:
-    """Give back what a failed run held."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _device(wanted: str) -> tuple[str, str]:

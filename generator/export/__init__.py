@@ -84,7 +84,7 @@ def export_card(card: Card, folder: Path, network: nn.Module | None = None) -> E
             held.load_state_dict((shaken if network is None else network).state_dict())
             inputs = networks.example(card.shape)
             if not missing:
-                write_onnx(held, inputs, draft / ONNX, images=networks.images)
+                write_onnx(held, inputs, draft / ONNX, images=networks.images, metadata=card.metadata)
             difference, onnx_difference = check_files(draft, shaken, held, inputs)
         card = card.model_copy(
             update={

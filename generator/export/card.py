@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from vitruvius.generator.networks.families.base import Family
 from vitruvius.generator.space import Architecture, get_space
 
 CARD, RECORD = "card.md", "card.json"
+MOST_NAMES = 20
+"""Classes that the text of a card lists; the record has all."""
 
 
 class Rival(BaseModel):
@@ -38,8 +41,8 @@ class Trained(BaseModel):
     """Its key."""
     what: str
     """What it is: "the winner", "best of random search"."""
-    scores: tuple[float, ...]
-    """One for each seed."""
+    scores: tuple[float | None, ...]
+    """One for each seed; None where training diverged."""
     params: float
     """Millions of parameters."""
     flops: float | None = None
@@ -47,8 +50,9 @@ class Trained(BaseModel):
 
     @property
     def summary(self) -> str:
-        """Mean and 95 % interval of the mean over seeds."""
-        return with_interval(self.scores)
+        """Mean and 95 % interval of the mean over the seeds that have a score."""
+        known = tuple(score for score in self.scores if score is not None)
+        return with_interval(known) if known else "none"
 
 
 class Retraining(BaseModel):
@@ -75,9 +79,28 @@ class Retraining(BaseModel):
     deviation: tuple[float, ...] = ()
     """Standard deviation of the same."""
     winner: Trained
-    """The exported architecture; the weights in the folder are those of the first seed."""
+    """The exported architecture; the weights in the folder are those of the seed `kept`."""
     rival: Trained | None = None
     """What it was compared with, under the same recipe, data and seeds."""
+
+    @property
+    def kept(self) -> int:
+        """The seed whose weights are in the folder: the first with which the winner did not diverge."""
+        pairs = zip(self.seeds, self.winner.scores, strict=True)
+        return next(seed for seed, score in pairs if score is not None)
+
+    @property
+    def diverged(self) -> tuple[str, ...]:
+        """Which training runs have no score, a sentence for each network."""
+        rows = [self.winner, *([self.rival] if self.rival else [])]
+        lost = {
+            row.what: [s for s, x in zip(self.seeds, row.scores, strict=True) if x is None] for row in rows
+        }
+        return tuple(
+            f"{what} diverged with seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+            for what, seeds in lost.items()
+            if seeds
+        )
 
     @property
     def verdict(self) -> str:
@@ -85,7 +108,11 @@ class Retraining(BaseModel):
         if self.rival is None:
             return "There was nothing to compare it with."
         pairs = zip(self.winner.scores, self.rival.scores, strict=True)
-        differences = tuple(ours - theirs for ours, theirs in pairs)
+        differences = tuple(
+            ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None
+        )
+        if not differences:
+            return f"No comparison: there is no seed with which neither it nor {self.rival.what} diverged."
         mean, half = _interval(differences)
         told = f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}] points over {len(differences)} seeds"
         if len(differences) < 2:
@@ -115,6 +142,10 @@ class Card(BaseModel):
     """Take only so many of its classes."""
     image_size: int | None = None
     """Height and width that its image files are scaled to."""
+    class_names: tuple[str, ...] = ()
+    """What the outputs stand for, in order; nothing where that is not known."""
+    inputs: str = ""
+    """What images the network is given, for people; nothing where that is not known."""
     split: Split = SPLIT
     """Shares that the search trained on, validated on and set aside."""
     measured: tuple[str, ...] = ()
@@ -132,6 +163,16 @@ class Card(BaseModel):
     """Largest difference between the outputs of the files and of our network."""
     onnx_difference: float | None = None
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What goes into `model.onnx` beside the network: texts, those that are lists in JSON."""
+        known = {"architecture": self.architecture, "space": self.space, "inputs": self.inputs}
+        lists: dict[str, tuple[object, ...]] = {"classes": self.class_names}
+        if self.retraining is not None:
+            lists |= {"mean": self.retraining.mean, "deviation": self.retraining.deviation}
+        known |= {name: json.dumps(values) for name, values in lists.items() if values}
+        return {name: text for name, text in known.items() if text}
+
     def write(self, folder: Path) -> None:
         """Write `card.md` and `card.json`."""
         (folder / CARD).write_text(self.text(), encoding="utf-8")
@@ -142,7 +183,7 @@ class Card(BaseModel):
         architecture = get_space(self.space).parse(self.architecture)
         networks = family(architecture.space)
         parts = [
-            _title(networks, architecture, self.shape),
+            _title(networks, architecture, self),
             _section("What was measured", _measured(self, networks), "nothing was measured of it in the run"),
             _section("Principles it agrees with", self.principles, "none that the run supported"),
             *([_retrained(self.retraining)] if self.retraining else []),
@@ -200,9 +241,9 @@ def _section(title: str, lines: tuple[str, ...], empty: str) -> str:
     return "\n".join([f"## {title}", "", *(f"- {line}" for line in lines or (empty,))])
 
 
-def _title(networks: Family, architecture: Architecture, shape: Shape) -> str:
+def _title(networks: Family, architecture: Architecture, card: Card) -> str:
     """Name, drawing, and what the network is."""
-    space = architecture.space
+    space, shape = architecture.space, card.shape
     costs = networks.costs(space, architecture.row, shape)
     flops = f", {costs['flops'][0]:.3f} M multiply-adds for one image" if "flops" in costs else ""
     lines = [
@@ -210,12 +251,21 @@ def _title(networks: Family, architecture: Architecture, shape: Shape) -> str:
         *networks.facts(shape),
         f"{costs['params'][0]:.6f} M parameters{flops}",
         f"canonical identity: `{architecture.id}`",
+        *([f"inputs: {card.inputs}"] if card.inputs else []),
+        *([f"outputs, in order: {_few(card.class_names)}"] if card.class_names else []),
     ]
     told = "\n".join(f"- {line}" for line in lines)
     return (
         f"# {networks.title}: {architecture.key}\n\n```\n{space.draw(architecture)}\n```\n\n"
         f"## What it is\n\n{told}"
     )
+
+
+def _few(names: tuple[str, ...]) -> str:
+    """Names with commas, of many the first."""
+    if len(names) <= MOST_NAMES:
+        return ", ".join(names)
+    return f"{', '.join(names[:MOST_NAMES])}, ... (all {len(names)} in `{RECORD}`)"
 
 
 def _measured(card: Card, networks: Family) -> tuple[str, ...]:
@@ -235,13 +285,14 @@ def _retrained(retraining: Retraining) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        each = ", ".join(f"{score:.2f}" for score in row.scores)
+        each = ", ".join("diverged" if score is None else f"{score:.2f}" for score in row.scores)
         flops = "" if row.flops is None else f"{row.flops:.2f}"
         table.append(f"| {row.what} | {row.summary} | {row.params:.4f} | {flops} | {each} |")
     lines = "\n".join(table)
     seeds = ", ".join(map(str, retraining.seeds))
+    lost = "".join(f"- {line}\n" for line in retraining.diverged)
     return (
-        f"## Trained again\n\n{lines}\n\n{retraining.verdict}\n\n"
+        f"## Trained again\n\n{lines}\n\n{retraining.verdict}\n\n{lost}"
         f"- recipe {retraining.recipe}, {retraining.fidelity}, on {retraining.data}, seeds {seeds}\n"
         f"- on {retraining.device}, {retraining.seconds:.0f} s in all\n"
         "- after +- stands half of the 95 % interval of the mean over seeds"
@@ -254,14 +305,14 @@ def _use(card: Card, networks: Family) -> str:
     if card.trained:
         load[0:0] = ["from safetensors.torch import load_file"]
         load.append('network.load_state_dict(load_file("model.safetensors"))')
-        seed = f" (seed {card.retraining.seeds[0]} above)" if card.retraining else ""
+        seed = f" (seed {card.retraining.kept} above)" if card.retraining else ""
         told = f"Trained weights are in `model.safetensors`{seed}."
     else:
         told = "**Untrained**: no weights are in this folder, `Network()` starts from random ones."
     load.append("network.eval()")
     if card.retraining is not None and card.retraining.mean:
         mean, deviation = (
-            f"torch.tensor({[round(one, 4) for one in values]}).view(-1, 1, 1)"
+            f"torch.tensor([{', '.join(f'{one:.6g}' for one in values)}]).view(-1, 1, 1)"
             for values in (card.retraining.mean, card.retraining.deviation)
         )
         load[0:0] = ["import torch"]

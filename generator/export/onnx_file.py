@@ -6,10 +6,10 @@ import importlib
 import io
 import logging
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,7 +33,14 @@ def _missing(name: str) -> bool:
     return False
 
 
-def write_onnx(network: nn.Module, inputs: tuple[Tensor, ...], path: Path, *, images: bool) -> None:
+def write_onnx(
+    network: nn.Module,
+    inputs: tuple[Tensor, ...],
+    path: Path,
+    *,
+    images: bool,
+    metadata: Mapping[str, str],
+) -> None:
     """Write a network, in evaluation mode, as ONNX.
 
     Args:
@@ -41,6 +48,7 @@ def write_onnx(network: nn.Module, inputs: tuple[Tensor, ...], path: Path, *, im
         inputs: Inputs of `forward`; their first axes, and the second of edges, are left open.
         path: File to write.
         images: Whether it reads images.
+        metadata: Texts that the file keeps beside the network, as its `metadata_props`.
     """
     import torch
 
@@ -63,6 +71,10 @@ def write_onnx(network: nn.Module, inputs: tuple[Tensor, ...], path: Path, *, im
                 network, inputs, str(path), input_names=names, output_names=["logits"], dynamo=False,
                 dynamic_axes=open_axes, opset_version=18,
             )  # fmt: skip
+    onnx: Any = importlib.import_module("onnx")
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.save(model, str(path))
 
 
 @contextmanager

@@ -68,12 +68,13 @@ def retrain(
         progress: Is told what happened, a line for each network.
 
     Returns:
-        What came out. The weights in the folder are those of the first seed.
+        What came out. The weights in the folder are those of the first seed with which the winner did not
+        diverge; a rival that diverged is written down as such.
 
     Raises:
         UserError: Networks of this space do not read images, no data set is known, the recipe does not exist,
             or memory does not suffice.
-        VitruviusError: A training run diverged, or the new files do not pass their check.
+        VitruviusError: The winner diverged with every seed, or the new files do not pass their check.
     """
     card = _on_data(read_card(folder), dataset, split)
     space = get_space(card.space)
@@ -82,21 +83,33 @@ def retrain(
     used, name = _recipe(recipe, card.space)
     rival = _rival(card, against, tell)
     images, part = _images(card, dataset, tell)
-    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    if not numbers:
-        raise UserError(f"seeds={seeds} is not allowed: at least one network must be trained.")
+    numbers = _numbers(seeds)
     runs = _Runs(folder, images, part, used, device, tell)
     winner, first = runs.train(space.parse(card.architecture), "the winner", numbers)
+    if first is None:
+        raise VitruviusError(f"The winner diverged with every seed: {runs.reason}. Nothing was written.")
     other = runs.train(space.parse(rival.key), rival.what, numbers)[0] if rival is not None else None
     retraining = Retraining(
-        recipe=name, fidelity=used.fidelity, data=images.name, part=part, seeds=numbers, device=runs.label,
-        seconds=runs.seconds, winner=winner, rival=other,
-        mean=runs.mean, deviation=runs.deviation,
+        recipe=name, fidelity=runs.fidelity, data=images.name, part=part, seeds=numbers, device=runs.label,
+        seconds=runs.seconds, winner=winner, rival=other, mean=runs.mean, deviation=runs.deviation,
     )  # fmt: skip
-    changed = {"shape": runs.shape, "retraining": retraining, "rival": rival}
+    told = {"class_names": images.names, "inputs": images.inputs(card.image_size)}
+    changed = {**told, "shape": runs.shape, "retraining": retraining, "rival": rival}
     export_card(card.model_copy(update=changed), folder, first.float().cpu())
     runs.finished.clear()
     return retraining
+
+
+def _numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """The seeds: so many from 0, or those given.
+
+    Raises:
+        UserError: There are none.
+    """
+    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not numbers:
+        raise UserError(f"seeds={seeds} is not allowed: at least one network must be trained.")
+    return numbers
 
 
 class _Runs:
@@ -105,6 +118,7 @@ class _Runs:
     Attributes:
         seconds: How long all training took, that before an interruption too.
         finished: What is not trained again.
+        reason: Why the last one that diverged did.
     """
 
     def __init__(
@@ -119,9 +133,12 @@ class _Runs:
         import torch
 
         from vitruvius.generator.evaluation.batches import to_device
+        from vitruvius.generator.evaluation.engine import settle
         from vitruvius.generator.evaluation.latency import find_device
 
         where = find_device(device)
+        recipe = recipe.resolved(gpu=where != "cpu")
+        settle(where, recipe)
         self.label = f"cpu {platform.machine()}" if where == "cpu" else torch.cuda.get_device_name(where)
         conditions = {"recipe": recipe.digest, "data": images.fingerprint, "part": part, "device": self.label}
         self.finished = Finished(folder, conditions)
@@ -133,29 +150,32 @@ class _Runs:
         self._images: DeviceImages = to_device(tensors, recipe, where)
         self.mean = tuple(self._images.mean.tolist())
         self.deviation = tuple(self._images.deviation.tolist())
-        self._recipe, self._progress, self.seconds = recipe, progress, 0.0
+        self._recipe, self._progress, self.seconds, self.reason = recipe, progress, 0.0, ""
+        self.fidelity = recipe.fidelity_of(len(images.train_y))
         channels, height, width = images.size
         recipe.check_size(height, width)
         self.shape = Shape(images.classes, channels, height, width, recipe.width, recipe.cells, recipe.extras)
 
     def train(
         self, architecture: Architecture, what: str, seeds: Sequence[int]
-    ) -> tuple[Trained, torch.nn.Module]:
-        """Train with each seed what is not finished; the scores, and the network of the first seed.
+    ) -> tuple[Trained, torch.nn.Module | None]:
+        """Train with each seed what is not finished; the scores, and the first network that has one.
 
         Raises:
             UserError: Memory does not suffice.
-            VitruviusError: A training run diverged.
         """
         networks = family(architecture.space)
         shape = networks.complete(self.shape)
         costs = networks.costs(architecture.space, architecture.row, shape)
         build = partial(networks.build, architecture, shape)
-        scores: list[float] = []
+        scores: list[float | None] = []
         first: torch.nn.Module | None = None
         for seed in seeds:
-            network, score, again = self._trained_or_kept(architecture.key, what, build, seed)
-            scores.append(score.score)
+            network, score, again = self._trained_or_kept(architecture.key, build, seed)
+            scores.append(None if score is None else score.score)
+            if score is None:
+                self._progress(f"{what}, seed {seed}: diverged: {self.reason}")
+                continue
             self.seconds += score.seconds
             first = first or network
             told = "finished before" if again else f"in {score.seconds:.0f} s"
@@ -164,13 +184,12 @@ class _Runs:
             architecture=architecture.key, what=what, scores=tuple(scores),
             params=float(costs["params"][0]), flops=float(costs["flops"][0]),
         )  # fmt: skip
-        assert first is not None  # `retrain` asks for one seed at least
         return summary, first
 
     def _trained_or_kept(
-        self, key: str, what: str, build: Callable[[], torch.nn.Module], seed: int
-    ) -> tuple[torch.nn.Module, Score, bool]:
-        """The network, how it ended, and whether it was finished before."""
+        self, key: str, build: Callable[[], torch.nn.Module], seed: int
+    ) -> tuple[torch.nn.Module, Score | None, bool]:
+        """The network, how it ended, None where it diverged, and whether it was finished before."""
         kept = self.finished.find(key, seed)
         if kept is not None:
             network = build()
@@ -179,23 +198,23 @@ class _Runs:
         start = time.monotonic()
         trained = self._once(build, seed)
         if trained.score is None:
-            raise VitruviusError(f"{what}, seed {seed}, diverged: {trained.reason}.")
+            self.reason = trained.reason
+            return trained.network, None, False
         score = Score(trained.score, time.monotonic() - start)
         self.finished.keep(key, seed, score, trained.network.state_dict())
         return trained.network, score, False
 
     def _once(self, build: Callable[[], torch.nn.Module], seed: int) -> TrainedNetwork:
-        import torch
-
         from vitruvius.generator.evaluation.engine import train_networks
+        from vitruvius.generator.evaluation.memory import in_memory
 
-        try:
-            return train_networks([build], self._images, self._recipe, seed)[0]
-        except (torch.OutOfMemoryError, MemoryError):
+        done = in_memory(lambda pieces: train_networks([build], self._images, self._recipe, seed, pieces)[0])
+        if done is None:
             raise UserError(
-                f"Memory of {self.label} does not suffice for batches of {self._recipe.batch}: give a recipe "
-                "file with a smaller batch or width."
-            ) from None
+                f"Memory of {self.label} does not suffice for batches of {self._recipe.batch}, in halves "
+                "neither: give a recipe file with a smaller batch or width."
+            )
+        return done[0]
 
 
 def _recipe(recipe: Recipe | str, space: str) -> tuple[Recipe, str]:

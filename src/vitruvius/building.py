@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitruvius.config import CALLING, SETTINGS_FILE, TRAINING, Settings, dump_settings
+from vitruvius.config import CALLING, RECIPE_FILE, SETTINGS_FILE, TRAINING, Settings, dump_settings
 from vitruvius.errors import SettingsError
-from vitruvius.generator.evaluation.task import Evaluator, Task
+from vitruvius.generator.evaluation.task import Evaluator, Task, innermost
 from vitruvius.generator.files import write_whole
 from vitruvius.generator.networks import check_networks
 from vitruvius.generator.space import get_space, space_names
@@ -90,16 +91,19 @@ def build_evaluator(settings: Settings) -> Evaluator:
             raise SettingsError("Latency is taken on this machine: leave it out with ray.")
         return build_trains(settings)(build_rungs(settings)[0])
     if settings.evaluator == "zero-cost":
-        from vitruvius.generator.evaluation.scored import ZeroCost
+        from vitruvius.generator.evaluation.scored import Setup, ZeroCost
 
-        return _timed(ZeroCost(settings.score, settings.dataset), settings)
+        taken = settings.train
+        zero_cost = ZeroCost(
+            settings.score, settings.dataset, setup=Setup(device=taken.device), split=taken.split,
+            limit=taken.limit, classes=taken.classes, image_size=taken.image_size,
+        )  # fmt: skip
+        return _timed(zero_cost, settings)
     if settings.evaluator == CALLING:
         return build_function(settings)
     if settings.evaluator == "train":
         lowest = build_rungs(settings)[0]
-        if settings.latency is not None:
-            return _timed(build_train(settings).with_recipe(lowest), settings)
-        return build_trains(settings)(lowest)
+        return _timed(build_trains(settings)(lowest), settings)
     from vitruvius.generator.evaluation.table import Table
 
     return Table(settings.table)
@@ -142,9 +146,23 @@ def build_function(settings: Settings) -> Evaluator:
 
 
 def _timed(evaluator: Evaluator, settings: Settings) -> Evaluator:
-    """The evaluator, which also takes latencies where these are asked for."""
+    """The evaluator, which also takes latencies where these are asked for.
+
+    Raises:
+        SettingsError: They are to be an objective or in a constraint too.
+    """
     if settings.latency is None:
         return evaluator
+    known = {text.partition("=")[0] for text in settings.latency_files or ()}
+    for name in ("objectives", "where"):
+        said = str(getattr(settings.options, name) or "")
+        for found in re.finditer(r"latency\b(?:\[([^]]*)\])?", said):
+            if found[1] not in known:
+                raise SettingsError(
+                    f"{found[0]} cannot be in {name}: what --latency takes is known only once a candidate is "
+                    "drawn. Time about ten (`vitruvius latency propose`), and have that of all others "
+                    "foretold: --latency-file DEVICE=FILE, then latency[DEVICE]."
+                )
     from vitruvius.generator.evaluation.timed import Timed
 
     return Timed(evaluator, settings.latency, device=settings.train.device)
@@ -209,6 +227,25 @@ def build_sources(settings: Settings, task: Task) -> list[Task]:
     return [Task(name, task.evaluator if name.startswith(same) else plain) for name in settings.sources]
 
 
+def _data_line(task: Task) -> str:
+    """What a task's images are, so that a folder that was not meant so is noticed; "" where it has none."""
+    if task.evaluator.tabular:
+        return ""
+    from vitruvius.generator.evaluation.scored import ZeroCostBench
+    from vitruvius.generator.evaluation.train_bench import TrainBench
+
+    bench = innermost(task.bench)
+    if not isinstance(bench, TrainBench | ZeroCostBench):
+        return ""
+    images, told = bench.images, ""
+    if isinstance(bench, TrainBench):
+        recipe, count = bench.recipe, len(bench.images.train_y)
+        if bench.fidelity != recipe.fidelity:
+            left = count % min(recipe.batch, count)
+            told = f"; batches of {recipe.batch_of(count)}: those of {recipe.batch} would leave out {left}"
+    return f"data       {images.told()}{told}"
+
+
 def build_session(settings: Settings, run: Path, progress: Callable[[str], None] | None = None) -> Session:
     """Open the run folder with these settings, writing them down beside the ledger.
 
@@ -220,6 +257,8 @@ def build_session(settings: Settings, run: Path, progress: Callable[[str], None]
     settings.options.check_budget(settings.evaluations)
     know_spaces(run, settings.ledger)
     task = build_task(settings)
+    if progress is not None and (line := _data_line(task)):
+        progress(line)
     session = Session(
         task,
         run,
@@ -230,6 +269,10 @@ def build_session(settings: Settings, run: Path, progress: Callable[[str], None]
         progress=progress,
     )
     write_whole(run / SETTINGS_FILE, dump_settings(settings))
+    if settings.evaluator in TRAINING:
+        from vitruvius.generator.evaluation.recipe import dump_recipe, load_recipe
+
+        write_whole(run / RECIPE_FILE, dump_recipe(load_recipe(settings.train.recipe)))
     if settings.index is not None:
         try:
             _ = session.store  # a server that does not answer is known before anything is spent

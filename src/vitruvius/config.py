@@ -34,9 +34,9 @@ CALLING = "function"
 
 _SERVES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(TrainSettings.model_fields, TRAINING),
-    "device": (*TRAINING, "zero-cost"),
-    "dataset": (*TRAINING, "zero-cost"),
-    "latency": (*TRAINING, "zero-cost"),
+    **dict.fromkeys(
+        ("device", "dataset", "split", "limit", "classes", "image_size", "latency"), (*TRAINING, "zero-cost")
+    ),
     **dict.fromkeys(("time_limit", "workers", "threads"), (*TRAINING, CALLING)),
     **dict.fromkeys(("function", "costs", "version", "maximize"), (CALLING,)),
     "score": ("zero-cost",),
@@ -47,6 +47,8 @@ _SERVES: dict[str, tuple[str, ...]] = {
 """Which evaluators a setting means something to; all others it has an effect with."""
 
 SETTINGS_FILE = "settings.toml"
+RECIPE_FILE = "recipe.toml"
+"""The recipe as it was when the run began, whatever becomes of the file that the settings name."""
 TRAINED_SPACE = "nasbench201"
 """The space that is searched by training where none is named."""
 

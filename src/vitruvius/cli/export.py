@@ -11,6 +11,8 @@ import typer
 if TYPE_CHECKING:
     from vitruvius.config import Settings
     from vitruvius.findings import Summary
+    from vitruvius.generator.evaluation.images import Images
+    from vitruvius.generator.evaluation.recipe import Recipe
     from vitruvius.generator.evaluation.task import Measurement
     from vitruvius.generator.export import Exported, Rival
     from vitruvius.generator.networks.costs import Shape
@@ -68,14 +70,16 @@ def export(
         "classes": classes, "in_channels": channels, "height": size, "width": size, "stem": width,
         "cells": cells, "extras": tuple(extra) if extra is not None else None,
     }  # fmt: skip
-    known = _known_shape(summary.task, settings, networks, given)
+    images = _images(settings, given)
+    known = _known_shape(summary.task, settings, networks, images, given)
     scored = _scored(chosen, learned, longer)
+    used = _recipe_used(scored, settings)
     card = Card(
         space=space.name, architecture=chosen.key, task=summary.task,
         shape=_with(known, given, summary.task, networks),
-        **_data(settings),
-        measured=tuple(_measured(summary, learned, scored)),
-        measured_on=_measured_on(scored, known, settings),
+        **_data(settings, images),
+        measured=tuple([*_measured(summary, learned, scored), *_not_known(scored, used)]),
+        measured_on=_measured_on(scored, known, used),
         principles=_principles(summary, chosen.key),
         rival=_rival(settings, summary, learned),
     )  # fmt: skip
@@ -102,43 +106,57 @@ def _told(done: Exported, networks: Family) -> list[str]:
 
 
 def _settings(run: Path) -> Settings | None:
-    """Settings of the run; None where it has no file of them, as a run from a script."""
-    from vitruvius.config import SETTINGS_FILE, load_settings
+    """Settings of the run, with the recipe that it began with; None where it has none, as from a script."""
+    from vitruvius.config import RECIPE_FILE, SETTINGS_FILE, load_settings
 
-    path = run / SETTINGS_FILE
-    return load_settings(path, {}) if path.is_file() else None
+    path, recipe = run / SETTINGS_FILE, run / RECIPE_FILE
+    if not path.is_file():
+        return None
+    kept = {"recipe": str(recipe)} if recipe.is_file() else {}
+    return load_settings(path, kept)
 
 
-def _known_shape(
-    task: str, settings: Settings | None, networks: Family, given: dict[str, Any]
-) -> Shape | None:
-    """What networks for the run's data are built for, if that is known: by the benchmark, or by the data.
+_SIZES = ("classes", "in_channels", "height", "width")
+
+
+def _images(settings: Settings | None, given: dict[str, Any]) -> Images | None:
+    """What the run trained on; None where it did not, or where these are gone and `given` says their sizes.
 
     Raises:
-        UserError: The data that the run trained on are gone, and `given` does not say what they were like.
+        UserError: They are gone, and `given` does not say what they were like.
     """
     from vitruvius.config import TRAINING
     from vitruvius.errors import UnknownNameError, UserError
     from vitruvius.generator.evaluation.images import load_images
+
+    if settings is None or settings.evaluator not in TRAINING:
+        return None
+    try:
+        return load_images(
+            settings.dataset, None, settings.train.split,
+            classes=settings.train.classes, image_size=settings.train.image_size,
+        )  # fmt: skip
+    except UserError as error:
+        if None not in [given[name] for name in _SIZES]:
+            return None
+        gone = UserError(
+            f"What the run trained on is no longer at {settings.dataset}: put it back, or say --classes, "
+            "--channels and --size."
+        )
+        raise (gone if isinstance(error, UnknownNameError) else error) from None
+
+
+def _known_shape(
+    task: str, settings: Settings | None, networks: Family, images: Images | None, given: dict[str, Any]
+) -> Shape | None:
+    """What networks for the run's data are built for, if that is known: by the benchmark, or by the data."""
+    from vitruvius.config import TRAINING
     from vitruvius.generator.evaluation.recipe import Recipe, load_recipe
     from vitruvius.generator.networks.costs import Shape
 
     if settings is not None and settings.evaluator in TRAINING:
         recipe = load_recipe(settings.train.recipe)
-        sizes = [given[name] for name in ("classes", "in_channels", "height", "width")]
-        try:
-            images = load_images(
-                settings.dataset, None, settings.train.split,
-                classes=settings.train.classes, image_size=settings.train.image_size,
-            )  # fmt: skip
-            sizes = [images.classes, *images.size]
-        except UserError as error:
-            if None in sizes:
-                gone = UserError(
-                    f"What the run trained on is no longer at {settings.dataset}: put it back, or say "
-                    "--classes, --channels and --size."
-                )
-                raise (gone if isinstance(error, UnknownNameError) else error) from None
+        sizes = [given[name] for name in _SIZES] if images is None else [images.classes, *images.size]
         return Shape(*sizes, stem=recipe.width, cells=recipe.cells, extras=recipe.extras)
     dataset = task.partition("/")[2]
     if dataset == "digits":
@@ -172,14 +190,15 @@ def _with(shape: Shape | None, given: dict[str, Any], task: str, networks: Famil
     return replace(Shape(0, 0), **said)
 
 
-def _data(settings: Settings | None) -> dict[str, Any]:
+def _data(settings: Settings | None, images: Images | None) -> dict[str, Any]:
     """What the run trained on, for `retrain`; nothing where it looked scores up."""
     from vitruvius.config import TRAINING
 
     if settings is None or settings.evaluator not in TRAINING:
         return {}
     taken = settings.train
-    return {
+    told = {} if images is None else {"class_names": images.names, "inputs": images.inputs(taken.image_size)}
+    return told | {
         "dataset": settings.dataset, "data_classes": taken.classes, "image_size": taken.image_size,
         "split": taken.split,
     }  # fmt: skip
@@ -201,8 +220,8 @@ def _best_key(settings: Settings | None, summary: Summary, longer: list[Measurem
     from vitruvius.generator.evaluation.recipe import load_recipe
 
     if settings is not None and longer:
-        full = f"train:{load_recipe(settings.train.recipe).digest}"
-        scored = [(m.score, m.key) for m in longer if m.evaluator == full and m.score is not None]
+        full = {f"train:{digest}" for digest in load_recipe(settings.train.recipe).digests}
+        scored = [(m.score, m.key) for m in longer if m.evaluator in full and m.score is not None]
         if scored:
             return max(scored)[1]
     return summary.best.key if summary.best else ""
@@ -215,28 +234,46 @@ def _scored(chosen: Architecture, learned: list[Learned], longer: list[Measureme
     return [m for m in known if (m.evaluator, m.fidelity) == (known[-1].evaluator, known[-1].fidelity)]
 
 
-def _measured_on(scored: list[Measurement], known: Shape | None, settings: Settings | None) -> Shape | None:
+def _recipe_used(scored: list[Measurement], settings: Settings | None) -> Recipe | None:
+    """With which recipe of the run these were trained; None where they were not, or it is not known."""
+    from vitruvius.building import build_rungs
+    from vitruvius.config import TRAINING
+    from vitruvius.generator.evaluation.recipe import Recipe
+
+    how, _, digest = scored[-1].evaluator.partition(":") if scored else ("", "", "")
+    if how != "train":
+        return None
+    recipes = [Recipe()]
+    if settings is not None and settings.evaluator in TRAINING:
+        recipes = build_rungs(settings)
+    return next((recipe for recipe in recipes if digest in recipe.digests), None)
+
+
+def _not_known(scored: list[Measurement], used: Recipe | None) -> list[str]:
+    """A line for the card where the recipe that something was trained with is not there any more."""
+    if used is not None or not scored or not scored[-1].evaluator.startswith("train:"):
+        return []
+    return [
+        f"the recipe it was trained with ({scored[-1].evaluator}) is not that of the run's settings now: "
+        "the network that was measured may be of another size than this one"
+    ]
+
+
+def _measured_on(scored: list[Measurement], known: Shape | None, used: Recipe | None) -> Shape | None:
     """What the network that was measured was built for; None where nothing was, or that is not known.
 
     Args:
         scored: Measurements of one architecture.
         known: What networks for the run's data are built for.
-        settings: Those of the run.
+        used: The recipe that they were trained with, if they were and it is known.
     """
-    from vitruvius.building import build_rungs
-    from vitruvius.generator.evaluation.recipe import Recipe
-
     if not scored or known is None:
         return None
-    how, _, digest = scored[-1].evaluator.partition(":")
+    how = scored[-1].evaluator.partition(":")[0]
     if how == "table":
         return known
     if how == "zero-cost":  # of the benchmark's size
         return replace(known, stem=0, cells=0)
-    if how != "train":
-        return None
-    recipes = [Recipe()] if settings is None else build_rungs(settings)
-    used = next((recipe for recipe in recipes if recipe.digest == digest), None)
     return used and replace(known, stem=used.width, cells=used.cells, extras=used.extras)
 
 

@@ -32,8 +32,8 @@ def retrain(
 ) -> None:
     """Train the winner and its rival with the same recipe, data and seeds, and say whether it is better.
 
-    The folder gets the weights of the first seed, and the card the scores, with intervals. After an
-    interruption the same command goes on; seeds that were finished are not trained again.
+    The folder gets the weights of the first seed that did not diverge, and the card the scores, with
+    intervals. After an interruption the same command goes on; seeds that were finished are not trained again.
     """
     try:
         from vitruvius.generator.evaluation.images import as_split
@@ -53,5 +53,7 @@ def retrain(
     for row in rows:
         flops = "" if row.flops is None else f", {row.flops:.2f} M multiply-adds"
         typer.echo(f"  {row.what:<{wide}}  {row.summary}  ({row.params:.4f} M parameters{flops})")
+    for line in done.diverged:
+        typer.echo(line)
     typer.echo(done.verdict)
-    typer.echo(f"weights of seed {done.seeds[0]} and the card are in {folder}")
+    typer.echo(f"weights of seed {done.kept} and the card are in {folder}")

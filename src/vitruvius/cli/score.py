@@ -28,6 +28,9 @@ def score(
     dataset: Annotated[
         str, typer.Option(help="Images to look at: digits, mnist, cifar10, a path.")
     ] = "digits",
+    image_size: Annotated[
+        int | None, typer.Option(min=4, help="Height and width that image files are scaled to.")
+    ] = None,
     images: Annotated[int, typer.Option(min=2, help="Images that scores look at.")] = 64,
     width: Annotated[int, typer.Option(min=0, help="Channels of the first stage; 0: the benchmark's.")] = 0,
     cells: Annotated[int, typer.Option(min=0, help="Cells in each stage; 0: the benchmark's.")] = 0,
@@ -54,7 +57,7 @@ def score(
     if not chosen:
         raise UserError("Nothing to score: name architectures with -a TEXT, or draw some with --sample 10.")
     check_out(out)
-    evaluator = ZeroCost(dataset=dataset, setup=Setup(images, width, cells, device))
+    evaluator = ZeroCost(dataset=dataset, setup=Setup(images, width, cells, device), image_size=image_size)
     bench = evaluator.open(get_space(space), evaluator.images.name)
     columns = [*names, *(f"ms, batch {batch}" for batch in latency or [])]
     typer.echo(f"{space} on {evaluator.images.name}, {images} images, seed {seed}, {bench.device}")
