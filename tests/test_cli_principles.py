@@ -124,7 +124,19 @@ def test_effects_stand_beside_the_task_that_was_asked_about(run: Path) -> None:
     with Ledger(run / "ledger.db") as ledger:
         ledger.add_principle(kept, session="s")
     text = output("list", "--task", "nasbench201/cifar100")
-    assert "cifar100: +0.11 [+0.05, +0.37]; all tasks: +0.16 [" in text
+    assert "cifar100: +0.11 [+0.05, +0.37]; all tasks: +0.16 [+0.05, +0.37]; 7 for" in text
+
+
+def test_a_task_that_the_joined_effect_leaves_out_is_named(run: Path) -> None:
+    few = TaskEvidence("nasbench201/cifar100", None, Effect(0.9, -0.1, 1.0, 1, 2))
+    anywhere = dataclasses.replace(HELPS.proposal, task="any")
+    evidence = Evidence((*EVIDENCE.tasks, few), FRESH)
+    kept = dataclasses.replace(HELPS, id=principle_id(anywhere), proposal=anywhere, evidence=evidence)
+    with Ledger(run / "ledger.db") as ledger:
+        ledger.add_principle(kept, session="s")
+    left = "without cifar100: too little measured there"
+    assert f"all tasks: +0.21 [+0.05, +0.37], {left};" in output("list")
+    assert f"9 with and 14 without; as sampled +0.350\n                {left}\n" in output("show", kept.id)
 
 
 @pytest.mark.parametrize(

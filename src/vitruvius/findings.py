@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vitruvius.knowledge.evidence import untold
 from vitruvius.knowledge.principle import Effect
 from vitruvius.knowledge.share import Share
 
@@ -86,6 +87,11 @@ class PrincipleLine:
     tasks: tuple[TaskLine, ...]
     n_for: int
     n_against: int
+
+    @property
+    def untold(self) -> list[str]:
+        """Tasks that `fresh` leaves out, because too little was measured there."""
+        return untold((each.task, each.fresh) for each in self.tasks)
 
 
 @dataclass(frozen=True, slots=True)
