@@ -185,6 +185,8 @@ def test_search_puts_the_nearest_first(run: Path) -> None:
     text = output("search", "pooling")
     assert text.index(HURTS.id) < text.index(HELPS.id)
     assert "No principle passes" in output("search", "pooling", "--status", "refuted")
+    Ledger(run.with_name("new") / "ledger.db").close()
+    assert output("search", "pooling", "--run", run.with_name("new")) == "No principles.\n"
 
 
 def test_show(run: Path) -> None:
