@@ -46,7 +46,7 @@ def opened_store(run: Path | None, url: str | None = None) -> Generator[tuple[Pa
     """The run folder and its store; what the store has to say goes to standard error."""
     from vitruvius.knowledge.store import open_store
 
-    with opened(run) as (folder, ledger), open_store(ledger, folder, url=url) as store:
+    with opened(run) as (folder, ledger), open_store(ledger, folder, url=url, reading=True) as store:
         tell(store.notes)
         yield folder, store
 
