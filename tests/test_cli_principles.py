@@ -113,7 +113,9 @@ def test_free_words_come_with_what_is_measured_of_them(run: Path) -> None:
 
 def test_no_escape_sequence_reaches_the_terminal() -> None:
     hostile = make("Skips\x1b]0;owned\x07 help\x1b[2J.\nsupported\u202e", "skip")
-    assert hostile.sentence == "Skips ]0;owned  help [2J. supported "
+    assert hostile.sentence == "Skips ]0;owned  help [2J. supported"
+    assert len(make("word " * 1000, "skip").sentence) == len("word " * 79 + "word…")
+    assert make("很" * 1000, "skip").sentence == "很" * 399 + "…"
 
 
 def test_effects_stand_beside_the_task_that_was_asked_about(run: Path) -> None:

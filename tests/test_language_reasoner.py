@@ -367,6 +367,13 @@ def test_duplicates_of_known_principles() -> None:
     assert admission.judge([opposite]) == []  # a contradiction is a claim of its own
 
 
+def test_a_blank_sentence_becomes_that_of_the_predicate() -> None:
+    admission = Admission(example_brief())
+    blank = ProposedPrinciple(sentence=" " * 9, predicate="none >= 2", direction="better")
+    assert admission.judge([blank]) == []
+    assert admission.proposals[0].sentence == "The architecture has at least 2 none operations."
+
+
 def test_unknown_model() -> None:
     with pytest.raises(UnknownNameError, match="openai:MODEL"):
         LanguageReasoner("gpt")
