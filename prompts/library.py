@@ -258,6 +258,6 @@ def _refuse(problems: list[Problem]) -> None:
 
 
 __all__ = [
-    "BUILT_IN", "Message", "Problem", "Template", "check", "find", "ignored", "load", "locate", "names", "sound",
-    "user_folder",
+    "BUILT_IN", "Message", "Problem", "Template", "check", "find", "ignored", "load", "locate", "names",
+    "sound", "user_folder",
 ]  # fmt: skip

@@ -163,9 +163,7 @@ def test_problems_name_their_line(tmp_path: Path, text: str, line: int, reason: 
         (HEAD.replace("text", "principles") + "user: {{ task }}", "line of its own"),
     ],
 )
-def test_nothing_is_told_that_only_follows_from_what_is_wrong(
-    tmp_path: Path, text: str, reason: str
-) -> None:
+def test_nothing_is_told_that_only_follows_from_what_is_wrong(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "principles.md").write_text(text)
     (problem,) = library.check(library.load(tmp_path / "principles.md"))
     assert reason in problem.reason
