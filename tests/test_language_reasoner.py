@@ -339,9 +339,10 @@ def test_hostile_principles_that_are_known_stay_data() -> None:
 
 
 def test_templates_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
-    (tmp_path / "principles.md").write_text("---\ndescription: x\n---\nuser:\nhello {{ nobody }}\n")
+    head = "---\ndescription: x\ninputs: []\nreply: principles\nversion: 1\n---\n"
+    (tmp_path / "principles.md").write_text(f"{head}user:\nhello {{{{ nobody }}}}\n")
     model = ScriptedChatModel(replies=[GOOD])
-    with pytest.raises(TemplateError, match=r"principles\.md, line 5"):
+    with pytest.raises(TemplateError, match=r"principles\.md, line 8"):
         LanguageReasoner(model, templates_folder=tmp_path)
     assert model.count == 0
 
