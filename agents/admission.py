@@ -139,7 +139,14 @@ class Admission:
         space = "any" if item.scope == EVERY_SPACE else self.space.name
         task = item.scope if item.scope in self._tasks else "any"
         self.proposals.append(
-            Proposal(item.sentence, predicate.to_json(), space, task, direction=direction, expected=expected)
+            Proposal(
+                item.sentence or predicate.sentence(),
+                predicate.to_json(),
+                space,
+                task,
+                direction=direction,
+                expected=expected,
+            )
         )
         return None
 

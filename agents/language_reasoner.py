@@ -146,6 +146,20 @@ class LanguageReasoner:
         self._finish(asker, admission, authors, reflection)
         return reflection
 
+    def connect(self) -> bool:
+        """Start what has to be started, before a clock runs; a start that failed is not tried again.
+
+        Returns:
+            Whether the model can be asked; if not, `reflect` tells why.
+        """
+        if not self._failed:
+            try:
+                self._chat.connect()
+                return True
+            except VitruviusError as error:
+                self._failed = redacted(str(error))
+        return False
+
     def with_templates(self, folder: Path) -> LanguageReasoner:
         """The same model, started once, asked with other templates; closing either closes both."""
         other = copy.copy(self)
@@ -188,13 +202,8 @@ class LanguageReasoner:
         }
 
     def _connected(self, reflection: Reflection) -> bool:
-        """Start what has to be started, before the clock runs; a start that failed is not tried again."""
-        if not self._failed:
-            try:
-                self._chat.connect()
-                return True
-            except VitruviusError as error:
-                self._failed = redacted(str(error))
+        if self.connect():
+            return True
         reflection.refused["endpoint error"] += 1
         reflection.notes.append(self._failed)
         reflection.failed = self._failed

@@ -1,8 +1,9 @@
 """An answer told in prose by a language model, held to what was measured.
 
 The model sees the facts of a `knowledge.answer.Answer`, each with an id, and nothing else. Of its reply only
-sentences are kept that cite ids of these facts, and whose numbers stand in what they cite. What is dropped is
-counted and told; the figures beside the prose are never the model's.
+sentences are kept that cite ids of these facts, whose numbers stand in what they cite (with their sign, where
+one is written), and whose yes or no is the measured one. What is dropped is counted and told; the figures
+beside the prose are never the model's.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ MEASURED = "measured"
 MOST_SENTENCES = 12
 _CITED = re.compile(r"\[([^\[\]]*)\]")
 _LATE = re.compile(r"([.!?])\s*((?:\[[^\[\]]*\]\s*)+)")
+_MINUS = str.maketrans("\u2212\u2013", "--")
+_VERDICT = re.compile(r"(?i)(yes)\b|(no)\s*[\[,.;:!\u2013\u2014-]|(cannot be told)")
+"""How a sentence, or a line of the facts, answers; "No architecture" is no answer."""
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?![\w]|\.\d)")
 
 
@@ -93,11 +97,13 @@ def keep(answer: Answer, prose: Prose, ledger: Ledger) -> None:
 def facts(answer: Answer) -> dict[str, str]:
     """What may be cited: id -> text, one fact a line."""
     several = len(answer.spaces) > 1
-    lines = [
+    lines = [f"not understood: {', '.join(answer.unknown)}"] if answer.unknown else []
+    lines += [
         line.replace(f"[{MEASURED}]", "").strip()
         for each in answer.spaces
         for line in space_lines(each, several)
     ]
+    lines += answer.notes
     known = {MEASURED: "\n".join(lines)} if lines else {}
     for match in answer.nearest:
         principle, joined = match.principle, match.principle.evidence.joined
@@ -107,7 +113,7 @@ def facts(answer: Answer) -> dict[str, str]:
 
 
 def held_to(reply: str, known: Mapping[str, str], question: str = "") -> Prose:
-    """Keep the sentences of a reply that cite facts, and say no number that is not in them.
+    """Keep the sentences of a reply that cite facts, say no number that is not in them, and no other verdict.
 
     Args:
         reply: A model's text.
@@ -136,17 +142,28 @@ def _fault(sentence: str, known: Mapping[str, str], question: str) -> str | None
     if foreign:
         return f"cites {foreign[0]!r}, which is no fact"
     allowed = _numbers(" ".join([question, *(known[name] for name in cited)]))
-    for told in _NUMBER.findall(_CITED.sub("", sentence)):
+    for told in _NUMBER.findall(_CITED.sub("", sentence.translate(_MINUS))):
         digits = len(told.partition(".")[2])
-        if not any(abs(abs(float(told)) - round(number, digits)) < 1e-9 for number in allowed):
+        of = allowed if told[0] in "+-" else {abs(number) for number in allowed}  # "hurts by 0.11" has none
+        if not any(abs(float(told) - round(number, digits)) < 1e-9 for number in of):
             return f"says {told}, which is not in what it cites"
-    return None
+    return _denied(sentence, known[MEASURED]) if MEASURED in cited else None
+
+
+def _denied(sentence: str, measured: str) -> str | None:
+    """Why a sentence that begins with yes or no says what was not measured; None if it does not."""
+    said, *verdicts = (_VERDICT.match(line) for line in [sentence, *measured.splitlines()])
+    found = {verdict[0].rstrip(" ,.;:").lower() for verdict in verdicts if verdict is not None}
+    if said is None or said[3] or "cannot" in sentence or not found:
+        return None
+    word = (said[1] or said[2]).lower()
+    return None if word in found else f"says {word} where the verdict is: {', '.join(sorted(found))}"
 
 
 def _numbers(text: str) -> set[float]:
-    """The numbers of a text without their signs; those inside of names such as conv3x3 are none."""
-    plain = re.sub(r"(?<=\d)(?:[kmg]|ms|us|s|%)\b|%", "", text, flags=re.IGNORECASE)
-    return {abs(float(told)) for told in _NUMBER.findall(plain)}
+    """The numbers of a text; those inside of names such as conv3x3 are none."""
+    plain = re.sub(r"(?<=\d)(?:[kmg]|ms|us|s|%)\b|%", "", text.translate(_MINUS), flags=re.IGNORECASE)
+    return {float(told) for told in _NUMBER.findall(plain)}
 
 
 def _sentences(reply: str) -> Iterator[str]:

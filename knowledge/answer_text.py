@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vitruvius.knowledge.answer import Answer, SpaceAnswer, TaskAnswer, verdict
+from vitruvius.knowledge.evidence import untold
 from vitruvius.knowledge.principle import Effect, Principle
 from vitruvius.knowledge.vocabulary import ABOUT_COSTS, SIZES, singular, vocabulary
 
@@ -89,6 +90,9 @@ def space_lines(each: SpaceAnswer, several: bool = False) -> Iterator[str]:
         yield f"{each.verdict}  [measured]"
     if each.joined is not None and len(each.tasks) > 1:
         yield f"  all tasks   {effect_text(each.joined)}"
+        if left := untold((task.place.task, task.effect) for task in each.tasks):
+            names = ", ".join(name.rpartition("/")[2] for name in left)
+            yield f"  without {names}: too little measured there"
     for task in each.tasks:
         told = "" if task.effect is None else f"  {effect_text(task.effect)}"
         yield f"  {task.coverage}{told}"

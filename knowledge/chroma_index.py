@@ -63,6 +63,19 @@ class DamagedIndex(StoreError):
     """The index is there but does not answer as it should; the store makes a new one."""
 
 
+class UnusableServer(StoreError):
+    """There is no Chroma server at an address.
+
+    Attributes:
+        fact: What is the matter, without what to do about it.
+    """
+
+    def __init__(self, fact: str, advice: str) -> None:
+        """Fact and advice make up the sentence for the user."""
+        super().__init__(f"{fact}: {advice}, or leave the URL out to keep the index in the run folder.")
+        self.fact = fact
+
+
 class Index:
     """One collection of vectors with metadata, by cosine similarity."""
 
@@ -260,7 +273,8 @@ def open_server(url: str, ledger: str) -> Index:
         ledger: Id of the ledger: one server may serve many.
 
     Raises:
-        StoreError: The URL is not of that form, or nobody answers there.
+        StoreError: The URL is not of that form.
+        UnusableServer: Nobody answers there, or something that is no Chroma server.
     """
     import chromadb
 
@@ -276,12 +290,23 @@ def open_server(url: str, ledger: str) -> Index:
         client = chromadb.HttpClient(parts.hostname, port, ssl=secure, settings=_settings())
     # Chroma raises ValueError where nobody answers, its own errors or the HTTP library's elsewhere.
     except Exception as error:
-        raise StoreError(
-            f"No Chroma server answers at {parts.scheme}://{parts.hostname}:{port} ({error}): start it, "
-            f"for example with `chroma run --port {port}`, or leave the URL out to keep the index in the run "
-            f"folder."
-        ) from error
+        place = f"{parts.scheme}://{parts.hostname}:{port}"
+        if _answered(error):
+            fact = f"What answers at {place} is no Chroma server, or one that wants a password"
+            raise UnusableServer(fact, "give the address of a Chroma server") from error
+        advice = f"start it, for example with `chroma run --port {port}`"
+        raise UnusableServer(f"No Chroma server answers at {place}", advice) from error
     return Index(client, f"vitruvius-{ledger}")
+
+
+def _answered(error: BaseException) -> bool:
+    """Whether a server was reached: what the HTTP library says of it stands behind Chroma's own words."""
+    import httpx
+
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, httpx.TransportError):
+        behind = behind.__cause__ or behind.__context__
+    return behind is None
 
 
 def open_folder(folder: Path) -> Index:

@@ -8,7 +8,7 @@ same over everything, biased as the search is, is kept as `naive`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -272,13 +272,28 @@ def _join(tasks: Sequence[TaskEvidence], draws: dict[str, int], thresholds: Thre
     estimate, low, high = joining.random_effects(values, lows, highs, thresholds.level)
     log_evalue = joining.joined_log_evalue(log_evalues, [draw for draw, _ in told])
     weights = joining.task_weights(values, lows, highs, thresholds.level)
+    entered = [e for e, weight in zip(fresh, weights, strict=True) if weight > 0]
     sampled = [(e.naive, weight) for e, weight in zip(fresh, weights, strict=True) if e.naive is not None]
     weighed = sum(weight for _, weight in sampled)
     naive = float(sum(value * weight for value, weight in sampled) / weighed) if weighed else None
     return Effect(
-        estimate, low, high, sum(e.holding for e in fresh), sum(e.lacking for e in fresh),
+        estimate, low, high, sum(e.holding for e in entered), sum(e.lacking for e in entered),
         float(np.exp(np.clip(log_evalue, -600.0, 600.0))), naive,
     )  # fmt: skip
+
+
+def untold(tasks: Iterable[tuple[str, Effect | None]]) -> list[str]:
+    """The tasks that a joined effect leaves out, because too little was measured there.
+
+    Args:
+        tasks: Name and effect of each task.
+    """
+    told = [(name, effect) for name, effect in tasks if effect is not None]
+    if not told:
+        return []
+    lows, highs = np.array([(effect.low, effect.high) for _, effect in told]).T
+    entered = joining.tell(lows, highs)
+    return [name for (name, _), enters in zip(told, entered, strict=True) if not enters]
 
 
 def _status(

@@ -53,20 +53,32 @@ class Imported:
 
     Attributes:
         pack: The pack.
-        taken: Ids of the principles that the session has now, as proposed.
+        taken: Ids of the principles that the session has now.
+        known: How many of these it had before, from the same pack.
         refused: Reason -> how many were left out for it.
     """
 
     pack: Pack
     taken: tuple[str, ...]
+    known: int
     refused: dict[str, int]
+
+    @property
+    def new(self) -> int:
+        """How many were taken over just now."""
+        return len(self.taken) - self.known
 
     def sentence(self) -> str:
         """For people."""
-        left = "".join(f", {n} left out: {reason}" for reason, n in self.refused.items())
-        name = f"{self.pack.name!r} ({self.pack.hash})"
-        many = f"{len(self.taken)} principle{'s' * (len(self.taken) != 1)}"
-        return f"took {many} of the pack {name} over, to be tested here{left}"
+        left = [f"{n} left out: {reason}" for reason, n in self.refused.items()]
+        pack = f"the pack {self.pack.name!r} ({self.pack.hash})"
+        if not self.taken:
+            return f"took nothing of {pack} over: {', '.join(left)}"
+        many = f"{self.new or self.known} principle{'s' * ((self.new or self.known) != 1)}"
+        if not self.new:
+            return ", ".join([f"knows {many} of {pack} already", *left])
+        known = [f"{self.known} known already"] if self.known else []
+        return ", ".join([f"took {many} of {pack} over, to be tested here", *known, *left])
 
 
 def import_pack(ledger: Ledger, session: str, pack: Pack) -> Imported:
@@ -85,6 +97,7 @@ def import_pack(ledger: Ledger, session: str, pack: Pack) -> Imported:
         raise UserError(f"The ledger {ledger.name} holds no session {session!r}.")
     target = record.labels[0]
     known = {principle.id: principle for principle in ledger.principles()}
+    mine = {principle.id for principle in ledger.principles(session=session)}
     taken: dict[str, tuple[Principle, Principle]] = {}
     refused: Counter[str] = Counter()
     for old in pack.principles:
@@ -98,7 +111,7 @@ def import_pack(ledger: Ledger, session: str, pack: Pack) -> Imported:
     if refused["learned on the target"] == len(pack.principles):
         refuse_target(target, record.task, [target], f"All of the pack {pack.name!r}")
     _keep(ledger, record, pack, taken, refused)
-    return Imported(pack, tuple(taken), dict(refused))
+    return Imported(pack, tuple(taken), len(mine & set(taken)), dict(refused))
 
 
 def _carried(old: Principle, target: Label, space: SearchSpace, pack: str) -> Principle | str:
@@ -112,7 +125,7 @@ def _carried(old: Principle, target: Label, space: SearchSpace, pack: str) -> Pr
         return f"names decisions of {old.proposal.space}"
     if not predicate.fits(space):
         return f"names what {space.name} does not have"
-    sentence = old.sentence
+    sentence = old.sentence or predicate.sentence()
     if sentence.endswith(place := f" on {old.proposal.task}."):
         sentence = f"{sentence.removesuffix(place)}."  # it speaks of any task here
     proposal = Proposal(
@@ -182,6 +195,15 @@ def place_pack(file: Path, run: Path) -> Pack:
     if place.resolve() != file.resolve():
         write_whole(place, file.read_bytes())
     return pack
+
+
+def waiting(run: Path) -> int:
+    """How many principles wait in a folder for a session to take them over.
+
+    Raises:
+        PackError: A pack cannot be used.
+    """
+    return sum(len(read_pack(file).principles) for file in (run / PACKS_FOLDER).glob("*.json"))
 
 
 def placed_packs(run: Path | None, target: Label, name: str) -> list[Pack]:

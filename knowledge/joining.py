@@ -53,13 +53,19 @@ def random_effects(
 
 def task_weights(estimates: Floats, lows: Floats, highs: Floats, level: float) -> Floats:
     """What each task weighs in `random_effects`, whose arguments these are; 0 for what stays out: (k,)."""
+    told = tell(lows, highs)
     halves = (highs - lows) / 2.0
-    told = halves <= max(UNTOLD, float(halves.min()))
     variances = np.maximum(halves[told], 1e-6) ** 2 / _normal_quantile(level) ** 2
     between = _between(estimates[told], variances) if told.sum() > 1 else 0.0
     weights = np.zeros(len(estimates))
     weights[told] = 1.0 / (variances + between)
     return weights
+
+
+def tell(lows: Floats, highs: Floats) -> NDArray[np.bool_]:
+    """Which tasks enter `random_effects`, by their intervals: (k,); the others have measured too little."""
+    halves = (highs - lows) / 2.0
+    return halves <= max(UNTOLD, float(halves.min()))
 
 
 def joined_log_evalue(log_evalues: Floats, draws: Sequence[int]) -> float:

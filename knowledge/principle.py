@@ -13,7 +13,10 @@ from enum import StrEnum
 from typing import Any
 
 from vitruvius.errors import InvalidPredicateError
-from vitruvius.knowledge.wording import printable
+from vitruvius.knowledge.wording import printable, shortened
+
+LONGEST_SENTENCE = 400
+"""Characters of a principle's sentence, at most: it stands in lists, reports, packs and prompts."""
 
 Label = tuple[str, str]
 """(space, data set): where evidence comes from."""
@@ -73,8 +76,9 @@ class Proposal:
     expected: float | None = None
 
     def __post_init__(self) -> None:
-        """One printable line, whoever wrote it: no escape sequence reaches a terminal."""
-        object.__setattr__(self, "sentence", printable(self.sentence or ""))
+        """One printable line of bounded length, whoever wrote it: no escape sequence reaches a terminal."""
+        sentence = printable(self.sentence or "").strip()
+        object.__setattr__(self, "sentence", shortened(sentence, LONGEST_SENTENCE))
 
     @property
     def toward(self) -> str:

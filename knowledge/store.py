@@ -19,6 +19,7 @@ from vitruvius.knowledge.chroma_index import (
     Card,
     DamagedIndex,
     Index,
+    UnusableServer,
     open_folder,
     open_memory,
     open_server,
@@ -30,7 +31,7 @@ from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.predicate import predicate_from_json
 from vitruvius.knowledge.principle import Principle, PrincipleStatus
 from vitruvius.knowledge.records import Revision
-from vitruvius.knowledge.run_folder import INDEX_FOLDER, index_url
+from vitruvius.knowledge.run_folder import INDEX_FOLDER, SETTINGS_FILE, index_url
 from vitruvius.knowledge.runlock import RunLock
 from vitruvius.knowledge.vocabulary import called
 
@@ -62,7 +63,7 @@ class Store:
         embedder: What makes the vectors.
         notes: Sentences for the user: an index made anew, one that another process holds.
         throwaway: Whether the index is in memory because the one on disk is held by another process, or
-            cannot be written.
+            cannot be written, or because its server is away.
     """
 
     def __init__(
@@ -355,6 +356,7 @@ def open_store(
     url: str | None = None,
     embedder: Embedder | None = None,
     rebuild: bool = False,
+    reading: bool = False,
 ) -> Store:
     """The store of a run folder, where its settings say: in the folder, or on a Chroma server.
 
@@ -364,6 +366,8 @@ def open_store(
         url: A Chroma server, whatever the settings say.
         embedder: As in `Store`.
         rebuild: As in `Store`.
+        reading: Whoever only reads does without the server that the settings name while it is away: an index
+            in memory is made from the ledger and thrown away.
 
     Raises:
         StoreError, RunBusyError: As `Store`.
@@ -372,7 +376,16 @@ def open_store(
     if run is None:
         return Store(ledger, None, url=url, embedder=embedder, rebuild=rebuild)
     server = url or index_url(run)
-    return Store(ledger, run / INDEX_FOLDER, url=server, embedder=embedder, rebuild=rebuild)
+    try:
+        return Store(ledger, run / INDEX_FOLDER, url=server, embedder=embedder, rebuild=rebuild)
+    except UnusableServer as error:
+        if url or not reading:
+            raise
+        store = Store(ledger, None, embedder=embedder)
+        store.throwaway = True
+        named = f"the setting `index` in {run / SETTINGS_FILE} names it"
+        store.notes.insert(0, f"{error.fact} ({named}): an index was made in memory for now.")
+        return store
 
 
 def _named(principle: Principle) -> frozenset[str]:

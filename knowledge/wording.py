@@ -49,6 +49,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in text)
 
 
+def shortened(text: str, most: int) -> str:
+    """The text; one of more characters is cut, at a word where there is one near, and ends in an ellipsis."""
+    if len(text) <= most:
+        return text
+    word = text.rfind(" ", most * 3 // 4, most)
+    return text[: most - 1 if word < 0 else word].rstrip(" ,;:") + "…"
+
+
 def one(name: str) -> str:
     """`a conv3x3`, `an avgpool3x3`."""
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"

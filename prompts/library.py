@@ -66,7 +66,7 @@ class Template:
 
     @property
     def reply(self) -> str:
-        """Name of the reply schema."""
+        """Name of the reply schema; empty where it cannot be read."""
         return self.parsed.reply
 
     @property
@@ -127,6 +127,20 @@ def names(folder: Path | None = None) -> list[str]:
         TemplateError: `folder` is given but is no folder.
     """
     return sorted({file.stem for place in _places(folder) for file in place.glob("*.md") if _usable(file)})
+
+
+def ignored(folder: Path | None = None) -> list[Path]:
+    """Files in the user's folder that are neither templates nor the tests of one, sorted.
+
+    Hidden files, and what editors keep beside a file (`NAME.md~`), are not meant to be read.
+
+    Raises:
+        TemplateError: `folder` is given but is no folder.
+    """
+    own, known = _places(folder)[0], names(folder)
+    read = {f"{name}{ending}" for name in known for ending in (".md", ".test.toml")}
+    files = sorted(file for file in own.iterdir() if file.is_file()) if own != BUILT_IN else []
+    return [file for file in files if file.name not in read and file.name[0] != "." and file.name[-1] != "~"]
 
 
 def locate(name: str, folder: Path | None = None) -> Path:
@@ -196,7 +210,7 @@ def check(template: Template) -> list[Problem]:
         reason = str(unknown_name("input", name, INPUTS))
         problems.append(Problem(str(template.path), _inputs_line(template), reason))
     ours = BUILT_IN / f"{template.name}.md"
-    if ours.is_file() and (meant := load(ours).reply) != template.reply:
+    if template.reply and ours.is_file() and (meant := load(ours).reply) != template.reply:
         reason = f"reply is {template.reply!r}, but whoever asks for {template.name!r} needs {meant!r}"
         problems.append(Problem(str(template.path), 1, reason))
     for bare in () if problems else (False, True):
@@ -240,10 +254,10 @@ def _inputs_line(template: Template) -> int:
 
 def _refuse(problems: list[Problem]) -> None:
     if problems:
-        raise TemplateError("\n".join(f"{problem}." for problem in problems))
+        raise TemplateError("\n".join(f"{str(problem).removesuffix('.')}." for problem in problems))
 
 
 __all__ = [
-    "BUILT_IN", "Message", "Problem", "Template", "check", "find", "load", "locate", "names", "sound",
-    "user_folder",
+    "BUILT_IN", "Message", "Problem", "Template", "check", "find", "ignored", "load", "locate", "names",
+    "sound", "user_folder",
 ]  # fmt: skip

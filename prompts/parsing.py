@@ -83,7 +83,7 @@ class Parsed:
 
     description: str = ""
     inputs: tuple[str, ...] = ()
-    reply: str = "text"
+    reply: str = ""
     version: str = ""
     parts: tuple[Part, ...] = ()
     problems: list[Problem] = field(default_factory=list[Problem])
@@ -191,7 +191,7 @@ def _take_values(
 ) -> None:
     found.extend((1, f"the front matter lacks the key {key!r}") for key in _KEYS if key not in values)
     description, inputs = values.get("description"), values.get("inputs", [])
-    reply, version = values.get("reply", "text"), values.get("version", "")
+    reply, version = values.get("reply"), values.get("version", "")
     if isinstance(description, str) and description.strip():
         parsed.description = " ".join(description.split())
     elif "description" in values:
@@ -201,10 +201,11 @@ def _take_values(
     ):
         parsed.inputs = tuple(cast("list[str]", inputs))
     else:
-        found.append((places["inputs"], "inputs must be a list of names, for example [space, top]"))
+        line = places.pop("inputs")  # what is declared is not known, so nothing is said to lack there
+        found.append((line, "inputs must be a list of names, for example [space, top]"))
     if isinstance(reply, str) and reply in REPLIES:
         parsed.reply = reply
-    else:
+    elif "reply" in values:
         given = reply[:60] if isinstance(reply, str) else type(reply).__name__
         found.append((places["reply"], str(unknown_name("reply", given, REPLIES))))
     if isinstance(version, str | int | float) and not isinstance(version, bool):
@@ -216,6 +217,7 @@ def _take_values(
 def _split(lines: list[str], start: int, found: list[tuple[int, str]]) -> Iterator[Part]:
     """Cut the body at its role lines."""
     marks: list[tuple[int, Role]] = []
+    before = len(found)
     for n in range(start, len(lines)):
         match = _ROLE_LINE.match(lines[n])
         if match is None:
@@ -229,9 +231,10 @@ def _split(lines: list[str], start: int, found: list[tuple[int, str]]) -> Iterat
             continue
         marks.append((n, cast("Role", role)))
     roles = [role for _, role in marks]
-    if "user" not in roles:
+    well_written = len(found) == before  # else a role that is to be written anew may be the missing one
+    if well_written and "user" not in roles:
         found.append((len(lines), "the body needs a line 'user:' and text after it"))
-    elif roles[-1] != "user":
+    elif well_written and roles[-1] != "user":
         found.append((marks[-1][0] + 1, "the last part must be 'user:'"))
     ends = [n for n, _ in marks[1:]] + [len(lines)]
     for (n, role), end in zip(marks, ends, strict=False):
@@ -264,7 +267,7 @@ def _check_variables(parsed: Parsed, places: dict[str, int], found: list[tuple[i
             found.append((node.lineno, "a template cannot include, import or extend another file"))
         names = find_undeclared_variables(jinja.parse(padded))
         used |= names
-        for name in sorted(names - set(parsed.inputs)):
+        for name in sorted(names - set(parsed.inputs)) if "inputs" in places else ():
             line = next((n.lineno for n in tree.find_all(nodes.Name) if n.name == name), part.line)
             found.append((line, f"{name!r} is used but not declared in inputs"))
     if not broken and parsed.parts:

@@ -113,7 +113,9 @@ def test_free_words_come_with_what_is_measured_of_them(run: Path) -> None:
 
 def test_no_escape_sequence_reaches_the_terminal() -> None:
     hostile = make("Skips\x1b]0;owned\x07 help\x1b[2J.\nsupported\u202e", "skip")
-    assert hostile.sentence == "Skips ]0;owned  help [2J. supported "
+    assert hostile.sentence == "Skips ]0;owned  help [2J. supported"
+    assert len(make("word " * 1000, "skip").sentence) == len("word " * 79 + "word…")
+    assert make("很" * 1000, "skip").sentence == "很" * 399 + "…"
 
 
 def test_effects_stand_beside_the_task_that_was_asked_about(run: Path) -> None:
@@ -124,7 +126,19 @@ def test_effects_stand_beside_the_task_that_was_asked_about(run: Path) -> None:
     with Ledger(run / "ledger.db") as ledger:
         ledger.add_principle(kept, session="s")
     text = output("list", "--task", "nasbench201/cifar100")
-    assert "cifar100: +0.11 [+0.05, +0.37]; all tasks: +0.16 [" in text
+    assert "cifar100: +0.11 [+0.05, +0.37]; all tasks: +0.16 [+0.05, +0.37]; 7 for" in text
+
+
+def test_a_task_that_the_joined_effect_leaves_out_is_named(run: Path) -> None:
+    few = TaskEvidence("nasbench201/cifar100", None, Effect(0.9, -0.1, 1.0, 1, 2))
+    anywhere = dataclasses.replace(HELPS.proposal, task="any")
+    evidence = Evidence((*EVIDENCE.tasks, few), FRESH)
+    kept = dataclasses.replace(HELPS, id=principle_id(anywhere), proposal=anywhere, evidence=evidence)
+    with Ledger(run / "ledger.db") as ledger:
+        ledger.add_principle(kept, session="s")
+    left = "without cifar100: too little measured there"
+    assert f"all tasks: +0.21 [+0.05, +0.37], {left};" in output("list")
+    assert f"9 with and 14 without; as sampled +0.350\n                {left}\n" in output("show", kept.id)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +187,8 @@ def test_search_puts_the_nearest_first(run: Path) -> None:
     text = output("search", "pooling")
     assert text.index(HURTS.id) < text.index(HELPS.id)
     assert "No principle passes" in output("search", "pooling", "--status", "refuted")
+    Ledger(run.with_name("new") / "ledger.db").close()
+    assert output("search", "pooling", "--run", run.with_name("new")) == "No principles.\n"
 
 
 def test_show(run: Path) -> None:

@@ -113,6 +113,35 @@ def test_edit_without_an_editor(mine: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert isinstance(error, UserError) and "status 3" in str(error)
 
 
+def test_a_copy_that_was_not_changed_is_taken_back(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDITOR", editor(tmp_path, "nothing like it", ""))
+    result = run("edit", "repair")
+    assert result.exit_code == 0 and "repair was not changed, so no copy was kept" in result.output
+    monkeypatch.setenv("EDITOR", f"{sys.executable} -c 'raise SystemExit(3)'")
+    assert "the copy, which was not changed, was removed" in str(run("edit", "repair").exception)
+    monkeypatch.setenv("EDITOR", "/no/such/editor")
+    assert isinstance(run("edit", "repair").exception, UserError)
+    assert list(mine.iterdir()) == []
+    (mine / "repair.md").write_text(text := library.find("repair").text)
+    monkeypatch.setenv("EDITOR", editor(tmp_path, "nothing like it", ""))
+    assert run("edit", "repair").exit_code == 0
+    assert (mine / "repair.md").read_text() == text, "not copied now, so not taken back"
+
+
+def test_files_that_are_not_read_are_named(mine: Path) -> None:
+    mine.mkdir()
+    for name in ("principles.txt", "my own.md", "nothing.test.toml", "repair.test.toml", ".hidden", "x.md~"):
+        (mine / name).write_text("")
+    for command in (["list"], ["check"], ["list", "--json"]):
+        told = [line for line in run(*command).stderr.splitlines() if "is not read" in line]
+        names = [Path(line.removeprefix("note: ").partition(" is not read")[0]).name for line in told]
+        assert names == ["my own.md", "nothing.test.toml", "principles.txt"]
+    assert "principles.txt is not read: a template is called NAME.md" in run("check", "principles").stderr
+    assert "is not read" not in run("check", "submit_now").stderr
+
+
 def test_check(mine: Path) -> None:
     assert run("check").exit_code == 0
     assert json.loads(run("check", "--json").output) == []

@@ -216,6 +216,9 @@ def test_the_naive_figure_of_all_tasks_is_weighted_as_the_estimate_is() -> None:
     )
     assert alone is not None and both is not None and both.estimate == alone.estimate
     assert both.naive == pytest.approx(alone.naive), "few say nothing yet, of neither figure"
+    assert (both.holding, both.lacking) == (alone.holding, alone.lacking), "nor do they count"
+    said = one(principle("conv3x3 >= 2"), 0, many, few).evidence.tasks
+    assert evidence.untold((each.task, each.fresh) for each in said) == ["nasbench201/b"]
 
 
 def test_direction_turns_the_evidence_not_the_effect() -> None:

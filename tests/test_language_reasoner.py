@@ -339,9 +339,10 @@ def test_hostile_principles_that_are_known_stay_data() -> None:
 
 
 def test_templates_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
-    (tmp_path / "principles.md").write_text("---\ndescription: x\n---\nuser:\nhello {{ nobody }}\n")
+    head = "---\ndescription: x\ninputs: []\nreply: principles\nversion: 1\n---\n"
+    (tmp_path / "principles.md").write_text(f"{head}user:\nhello {{{{ nobody }}}}\n")
     model = ScriptedChatModel(replies=[GOOD])
-    with pytest.raises(TemplateError, match=r"principles\.md, line 5"):
+    with pytest.raises(TemplateError, match=r"principles\.md, line 8"):
         LanguageReasoner(model, templates_folder=tmp_path)
     assert model.count == 0
 
@@ -365,6 +366,13 @@ def test_duplicates_of_known_principles() -> None:
     assert [r.reason for r in admission.judge([principle])] == ["duplicate"]
     opposite = principle.model_copy(update={"direction": "worse"})
     assert admission.judge([opposite]) == []  # a contradiction is a claim of its own
+
+
+def test_a_blank_sentence_becomes_that_of_the_predicate() -> None:
+    admission = Admission(example_brief())
+    blank = ProposedPrinciple(sentence=" " * 9, predicate="none >= 2", direction="better")
+    assert admission.judge([blank]) == []
+    assert admission.proposals[0].sentence == "The architecture has at least 2 none operations."
 
 
 def test_unknown_model() -> None:

@@ -70,6 +70,8 @@ def test_a_predicate_may_be_text_and_a_sentence_may_be_missing() -> None:
     (one,) = reflected([vt.Proposal("", "conv3x3 >= 2", "nasbench201")]).proposals  # type: ignore[arg-type]
     assert one.predicate == vt.Predicate.parse("conv3x3 >= 2").to_json()
     assert "conv3x3" in one.sentence
+    (blank,) = reflected([vt.Proposal(" \n", one.predicate, "nasbench201")]).proposals
+    assert blank.sentence == one.sentence
     assert reflected(()).proposals == []
 
 

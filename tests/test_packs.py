@@ -22,7 +22,15 @@ from vitruvius.knowledge.imports import import_pack, place_pack, priors
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.measured import measured
 from vitruvius.knowledge.packs import Pack, export_pack, read_pack
-from vitruvius.knowledge.principle import Effect, Origin, Principle, PrincipleStatus, principle_id
+from vitruvius.knowledge.predicate import predicate_from_json
+from vitruvius.knowledge.principle import (
+    LONGEST_SENTENCE,
+    Effect,
+    Origin,
+    Principle,
+    PrincipleStatus,
+    principle_id,
+)
 from vitruvius.knowledge.share import Share
 from vitruvius.knowledge.transfer import FAILED, FEW, HELD, OTHER, SAME, fate, transfer
 
@@ -162,8 +170,34 @@ def test_what_is_imported_starts_as_proposed_with_its_evidence_as_a_prior(here: 
 def test_the_same_pack_again_changes_nothing(here: Ledger, pack: Pack) -> None:
     first = import_pack(here, "s", pack)
     facts = here.principles(), here.events("s"), here.steps()
-    assert import_pack(here, "s", pack).taken == first.taken
+    again = import_pack(here, "s", pack)
+    assert (again.taken, again.known, again.new) == (first.taken, len(first.taken), 0)
+    assert again.sentence() == f"knows 3 principles of the pack 'skips' ({pack.hash}) already"
     assert (here.principles(), here.events("s"), here.steps()) == facts
+
+
+def test_a_pack_that_has_nothing_for_a_run_is_said_to_have_nothing(origin: Ledger, tmp_path: Path) -> None:
+    file = tmp_path / "places.json"
+    export_pack(origin, [p for p in origin.principles() if "0->1" in p.sentence], file, name="places")
+    with Ledger(tmp_path / "graph" / "ledger.db") as ledger:
+        label = ("transnasbench101-micro", "jigsaw")
+        ledger.start_session("s", task="/".join(label), seed=0, settings={}, labels=[label])
+    text = call("import", file, "--run", tmp_path / "graph")
+    assert "took nothing of the pack 'places' (" in text
+    assert text.endswith(") over: 1 left out: names decisions of nasbench201.\n")
+
+
+def test_sentences_of_a_stranger_are_bounded_and_never_blank(
+    here: Ledger, pack: Pack, tmp_path: Path
+) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data["principles"][0]["sentence"], data["principles"][1]["sentence"] = "many words " * 500, " "
+
+    rehashed(tmp_path / "pack.json", change)
+    taken = import_pack(here, "s", read_pack(tmp_path / "pack.json")).taken
+    long, blank, _ = (here.principle(id) for id in taken)
+    assert len(long.sentence) <= LONGEST_SENTENCE and long.sentence.endswith(" many words…")
+    assert blank.sentence == predicate_from_json(blank.proposal.predicate).sentence()
 
 
 def test_a_killed_import_is_completed(here: Ledger, pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,4 +389,10 @@ def test_the_commands(origin: Ledger, here: Ledger, tmp_path: Path) -> None:
     shown = call("show", plain[0]["id"], "--run", run)
     assert "in the pack origin" in shown
     assert "prior  " in shown
+    assert "knows 2 principles" in (again := call("import", file, "--run", run)) and "tests them" not in again
     assert "wait in" in call("import", file, "--run", tmp_path / "later")
+    for command in ("list", "transfer"):
+        with pytest.raises(
+            UserError, match=r"later has not begun: 2 principles wait for `vitruvius run --run"
+        ):
+            call(command, "--run", tmp_path / "later")

@@ -151,6 +151,27 @@ def test_problems_name_their_line(tmp_path: Path, text: str, line: int, reason: 
         library.find("mine", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "front matter"),
+        ("x" * 100_001, "at most 100000"),
+        (HEAD.replace("text", "prinicples") + "user:\n{{ task }}", "Unknown reply 'prinicples'"),
+        (HEAD.replace("reply: text\n", "") + "user:\n{{ task }}", "lacks the key 'reply'"),
+        (HEAD.replace("[task]", "[task") + "user:\n{{ task }}", "not YAML"),
+        (HEAD.replace("[task]", "task").replace("text", "principles") + "user:\n{{ task }}", "be a list"),
+        (HEAD.replace("text", "principles") + "user: {{ task }}", "line of its own"),
+    ],
+)
+def test_nothing_is_told_that_only_follows_from_what_is_wrong(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "principles.md").write_text(text)
+    (problem,) = library.check(library.load(tmp_path / "principles.md"))
+    assert reason in problem.reason
+    with pytest.raises(TemplateError) as told:
+        library.find("principles", tmp_path)
+    assert str(told.value).endswith(".") and not str(told.value).endswith("..")
+
+
 @given(st.text(max_size=300))
 @settings(max_examples=200, deadline=None)
 def test_no_text_breaks_the_parser(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from vitruvius.agents.models import Chat
 from vitruvius.agents.options import Options
 from vitruvius.agents.statistics import StatisticsReasoner
 from vitruvius.cli.prompts import app
-from vitruvius.errors import SettingsError, TemplateError, UserError
+from vitruvius.errors import ModelError, SettingsError, TemplateError, UserError
 from vitruvius.knowledge.principle import principle_id
 from vitruvius.knowledge.run_folder import open_ledger
 from vitruvius.prompts import library
@@ -61,7 +62,8 @@ def scripted_reasoner(templates: Path | None = None, asked: list[str] | None = N
 
 def reflections(run: Path) -> dict[int, list[str]]:
     with open_ledger(run) as ledger:
-        return {e.number or 0: e.data["proposed"] for e in ledger.events("session", "reflection")}
+        events = ledger.events("session", "reflection")
+        return {number: event.data["proposed"] for number, event in enumerate(events, start=1)}
 
 
 def test_the_same_measurements_are_shown_again(run: Path) -> None:
@@ -134,8 +136,10 @@ def test_a_template_with_the_data_of_a_run(run: Path) -> None:
 
 
 def test_no_such_reflection_and_no_run(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"Its reflections: {min(reflections(run))}"):
-        recorded(run, 99)
+    count = len(reflections(run))
+    for wrong in (0, count + 1):
+        with pytest.raises(UserError, match=rf"has no reflection {wrong}: it made {count}, 1 to {count}\."):
+            recorded(run, wrong)
     with pytest.raises(UserError, match="no run folder"):
         recorded(tmp_path)
 
@@ -220,6 +224,33 @@ def test_the_model_is_started_once_for_two_templates(
     happened.clear()
     assert compare("vllm:a/model", "vllm:another/model", "--on", str(run)).exit_code == 0
     assert happened == ["started", "stopped", "started", "stopped"]
+
+
+def test_an_endpoint_that_does_not_answer_is_no_result(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitruvius.agents.asking.BACKOFF", 0.01)
+
+    def away(messages: Sequence[BaseMessage]) -> str:
+        raise ConnectionError("nobody listens")
+
+    model = LanguageReasoner(ScriptedChatModel(replies=[away]), road="chain")
+    with pytest.raises(ModelError, match=r"^mine: no reply came from object:ScriptedChatModel, so .*nobody"):
+        replay(recorded(run), model, "mine")
+
+    def refused() -> ScriptedChatModel:
+        raise ModelError("It does not start.")
+
+    with pytest.raises(ModelError, match="It does not start"):
+        replay(recorded(run), LanguageReasoner(Chat("vllm:x", refused), road="chain"), "mine")
+
+
+def test_the_start_of_a_model_is_not_charged_to_the_first(run: Path) -> None:
+    def slowly() -> ScriptedChatModel:
+        time.sleep(0.5)
+        return ScriptedChatModel(replies=[GRAPH])
+
+    started = time.monotonic()
+    found = replay(recorded(run), LanguageReasoner(Chat("vllm:x", slowly), road="chain"), "mine")
+    assert found.seconds < time.monotonic() - started - 0.45
 
 
 def test_a_broken_template_is_refused_before_any_model_is_asked(

@@ -305,6 +305,15 @@ def test_who_proposed_nothing_is_not_named(summary: Summary) -> None:
     assert "\nPrinciples: none proposed\n" in nothing
 
 
+def test_who_stood_in_or_came_in_a_pack_is_named_by_its_own_name(summary: Summary) -> None:
+    mine, other = summary.principles
+    mixed = replace(summary, principles=(mine, mine, replace(other, reasoner="statistics")))
+    assert "1 refuted (2 from vllm:smollm2, 1 from statistics)" in terminal_page(mixed)
+    assert "Of 3: 2 from vllm:smollm2, 1 from statistics." in render(mixed)
+    packed = replace(summary, principles=(replace(mine, imported=True), replace(other, reasoner="person")))
+    assert "(1 from packs, 1 from person)" in terminal_page(packed)
+
+
 def test_folder_without_a_ledger_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run folder"):
         summarise(tmp_path)

@@ -9,20 +9,25 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from sqlalchemy import insert
 from store_parts import OPERATIONS, TASK, add, found, principle
+from typer.testing import CliRunner
 
+from vitruvius.cli.principles import app
+from vitruvius.errors import StoreError
 from vitruvius.knowledge.chroma_index import Index
 from vitruvius.knowledge.embedders import HashingEmbedder
 from vitruvius.knowledge.ledger import Ledger
 from vitruvius.knowledge.principle import Evidence, Principle, PrincipleStatus
 from vitruvius.knowledge.records import dump, evidence_to_json
 from vitruvius.knowledge.schema import states
-from vitruvius.knowledge.store import Store
+from vitruvius.knowledge.store import Store, open_store
 
 EVIDENCE = dump(evidence_to_json(Evidence()))
 
@@ -196,3 +201,48 @@ def test_what_was_met_before_is_filtered_by_what_it_is_now(ledger: Ledger, store
     assert found(store, status="refuted") == {kept[0].id}
     store.reindex()
     assert found(store, status="refuted") == {kept[0].id}
+
+
+class TestServerAway:
+    def test_who_only_reads_does_without_the_server_of_the_settings(
+        self, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("vitruvius.knowledge.store.default_embedder", HashingEmbedder)
+        add(ledger, principle("skip"))
+        away = "http://127.0.0.1:9"
+        (tmp_path / "settings.toml").write_text(f'index = "{away}"\n')
+        with open_store(ledger, tmp_path, reading=True) as store:
+            assert store.throwaway and found(store) == {principle("skip").id}
+            assert store.notes[0].startswith(f"No Chroma server answers at {away} (the setting `index` in ")
+            assert store.notes[0].endswith("an index was made in memory for now.")
+        said = CliRunner().invoke(app, ["ask", "does skip help?", "--run", str(tmp_path)])
+        assert said.exit_code == 0 and "note: No Chroma server answers" in said.stderr
+        assert not (tmp_path / "chroma").exists()
+        with pytest.raises(StoreError, match="leave the URL out"):
+            open_store(ledger, tmp_path)  # a session
+        with pytest.raises(StoreError, match="leave the URL out"):
+            open_store(ledger, tmp_path, reading=True, url=away)
+
+    @pytest.mark.parametrize(
+        ("status", "body"), [(200, b'{"data": []}'), (200, b"<html>"), (404, b"no"), (401, b"{}")]
+    )
+    def test_a_server_of_something_else(self, ledger: Ledger, status: int, body: bytes) -> None:
+        class Other(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        with HTTPServer(("127.0.0.1", 0), Other) as server:
+            Thread(target=server.serve_forever, daemon=True).start()
+            url = f"http://127.0.0.1:{server.server_port}"
+            with pytest.raises(StoreError) as caught:
+                Store(ledger, None, url=url)
+            server.shutdown()
+        assert str(caught.value) == (
+            f"What answers at {url} is no Chroma server, or one that wants a password: give the address of a "
+            "Chroma server, or leave the URL out to keep the index in the run folder."
+        )

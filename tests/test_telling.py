@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,10 @@ KNOWN = {
         ("Skips help [].", "cites nothing"),
         ("Skips help by 0.5 [measured].", "says 0.5, which is not in what it cites"),
         ("Skips help by 0.21 [p0123456789].", "says 0.21, which is not in what it cites"),
+        ("GCN hurts badly: -0.21 [measured].", "says -0.21, which is not in what it cites"),
+        ("GCN hurts badly: \u22120.21 [measured].", "says -0.21, which is not in what it cites"),
+        ("It gains +0.10 [p0123456789].", "says +0.10, which is not in what it cites"),
+        ("It hurts by 0.10 [p0123456789].", None),
         ("In 95 of 100 cases [measured].", "says 95, which is not in what it cites"),
     ],
 )  # fmt: skip
@@ -49,6 +54,34 @@ def test_what_is_kept(sentence: str, reason: str | None) -> None:
     found = held_to(sentence, KNOWN, "do skips help under 1M parameters?")
     assert found.sentences == ((sentence,) if reason is None else ())
     assert [dropped.reason for dropped in found.dropped] == ([] if reason is None else [reason])
+
+
+@pytest.mark.parametrize(
+    ("verdict", "sentence", "kept"),
+    [
+        ("no, it hurts", "Yes, skips help [measured].", False),
+        ("no, it hurts", "Yes they do [measured].", False),
+        ("no, it hurts", "No, they hurt [measured].", True),
+        ("no, it hurts", "They hurt [measured].", True),
+        ("yes, but hardly", "No [measured].", False),
+        ("yes, but hardly", "No architecture speaks against it [measured].", True),
+        ("yes, but hardly", "Yes, says a principle [p0123456789].", True),
+        ("cannot be told yet: the interval holds zero", "Yes, they help [measured].", False),
+        ("cannot be told yet: the interval holds zero", "No, that cannot be told [measured].", True),
+        ("no architecture of nasbench201 has it on cifar10", "Yes, it is known [measured].", True),
+        ("yes\nno, it hurts", "Yes, on one of both [measured].", True),
+    ],
+)
+def test_a_yes_to_a_no_is_dropped(verdict: str, sentence: str, kept: bool) -> None:
+    found = held_to(sentence, KNOWN | {"measured": f"understood as: skip >= 1: does it help?\n{verdict}"})
+    assert bool(found.sentences) == kept
+    assert all(" where the verdict is: " in one.reason for one in found.dropped)
+
+
+def test_what_was_not_understood_is_among_the_facts(answer: Answer) -> None:
+    doubtful = replace(answer, unknown=("sigmoid", "blue"), notes=("cora is not measured.",))
+    lines = facts(doubtful)["measured"].splitlines()
+    assert lines[0] == "not understood: sigmoid, blue" and lines[-1] == "cora is not measured."
 
 
 def test_sentences_are_told_apart_wherever_the_ids_stand() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vitruvius.knowledge.evidence import untold
 from vitruvius.knowledge.principle import Effect
 from vitruvius.knowledge.share import Share
 
@@ -85,6 +87,11 @@ class PrincipleLine:
     tasks: tuple[TaskLine, ...]
     n_for: int
     n_against: int
+
+    @property
+    def untold(self) -> list[str]:
+        """Tasks that `fresh` leaves out, because too little was measured there."""
+        return untold((each.task, each.fresh) for each in self.tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +177,7 @@ class Summary:
         paid: Evaluations that were carried out here and not taken from an earlier session, those without a
             score too.
         failures: Evaluations without a score, by status.
-        reasoner: What proposed principles.
+        reasoner: What was asked for principles; `authors` tells whether another stood in.
         proposer: What wrote codes.
         sources: Source tasks: name, what was seen of them, what was held back.
         plan: What was announced before the session.
@@ -240,6 +247,14 @@ class Summary:
     def best(self) -> Winner | None:
         """The best architecture, None before the first score."""
         return self.winners[0] if self.winners else None
+
+    @property
+    def authors(self) -> str:
+        """Who the principles are from, each with its number where there are several; empty without any."""
+        counts = Counter("packs" if one.imported else one.reasoner for one in self.principles)
+        if len(counts) == 1:
+            return f"from {next(iter(counts))}"
+        return ", ".join(f"{n} from {name}" for name, n in counts.most_common())
 
     @property
     def whole(self) -> str:

@@ -19,14 +19,16 @@ from typing import Any
 
 from vitruvius.agents.aims import read_aims
 from vitruvius.agents.exhibits import Sizes, exhibits
+from vitruvius.agents.failures import NOT_ITS_OWN
 from vitruvius.agents.journal import Journal
+from vitruvius.agents.language_reasoner import LanguageReasoner
 from vitruvius.agents.opening import session_id
 from vitruvius.agents.options import Options
 from vitruvius.agents.reasoner import Brief, Experiment, ModelCall, Reasoner
 from vitruvius.agents.spending import Limits, Spent
 from vitruvius.building import build_sources, build_task
 from vitruvius.config import SETTINGS_FILE, load_settings
-from vitruvius.errors import SettingsError, UserError
+from vitruvius.errors import ModelError, SettingsError, UserError
 from vitruvius.generator.evaluation.task import Task
 from vitruvius.generator.files import as_argument
 from vitruvius.knowledge.evidence import assess
@@ -45,8 +47,7 @@ class Recorded:
 
     Attributes:
         run: The run folder.
-        number: Which reflection, by the batch before which it was made; None for one that was never made, of
-            all that is measured.
+        number: Which reflection, counted from 1; None for one that was never made, of all that is measured.
         brief: What the reasoner was shown.
         observations: Everything that the run measured, by task: held back and afterwards as well.
         born: Order in the ledger of the first measurement after it.
@@ -134,7 +135,7 @@ def recorded(run: Path, number: int | None = None) -> Recorded:
 
     Args:
         run: The run folder.
-        number: Its number; None takes the last one, or where none was made all that is measured.
+        number: Which one, counted from 1; None takes the last, or where none was made all that is measured.
 
     Raises:
         UserError: No run in this folder, or no reflection with this number.
@@ -146,18 +147,16 @@ def recorded(run: Path, number: int | None = None) -> Recorded:
         task, sources = _tasks(run, session)
         journal = Journal(ledger, session.id, task, sources)
         events = {e.number: e for e in ledger.events(session.id, "reflection") if e.number is not None}
-        if number is None:
-            number = max(events, default=None)
-        elif number not in events:
-            told = ", ".join(str(one) for one in sorted(events)) or "none"
-            raise UserError(f"{run} has no reflection {number}. Its reflections: {told}.")
-        born = _born(journal, number)
-        before_it = [event for at, event in events.items() if number is None or at < number]
+        batches = sorted(events)  # the batch before which each reflection was made
+        number = (len(batches) or None) if number is None else _existing(run, number, len(batches))
+        batch = None if number is None else batches[number - 1]
+        born = _born(journal, batch)
+        before_it = [event for at, event in events.items() if batch is None or at < batch]
         earlier = [one for event in before_it for one in event.data["proposed"]]
         everything = [journal.observations(name) for name in journal.tasks]
         before = [one.take(one.order < born) for one in everything]
         options = Options(**{k: v for k, v in session.settings.items() if k in Options.model_fields})
-        aims, seed = read_aims(task, options), session.seed * 1000 + (number or 0)
+        aims, seed = read_aims(task, options), session.seed * 1000 + (batch or 0)
         brief = Brief(
             task.space,
             task.name,
@@ -170,7 +169,7 @@ def recorded(run: Path, number: int | None = None) -> Recorded:
             allowed=aims.draws(seed),
             asked=[Experiment(**one) for event in before_it for one in event.data.get("experiments", ())],
         )
-        proposed = tuple(events[number].data["proposed"]) if number is not None else ()
+        proposed = tuple(events[batch].data["proposed"]) if batch is not None else ()
         reasoner = str(session.settings.get("reasoner", "statistics"))
     return Recorded(run, number, brief, everything, born, proposed, reasoner)
 
@@ -186,8 +185,11 @@ def replay(record: Recorded, reasoner: Reasoner, label: str, *, repeat: int = 1)
 
     Raises:
         TemplateError: A template fails on the real data.
+        ModelError: Not one reply came.
     """
-    found = Replayed(label)
+    found, answered, failed = Replayed(label), False, ""
+    if isinstance(reasoner, LanguageReasoner):
+        reasoner.connect()  # the time that a server needs to start says nothing of what is compared
     for turn in range(repeat):
         started = time.monotonic()
         spent = Spent(found.seconds, *found.tokens)  # all repeats together keep to the limits of a session
@@ -201,6 +203,10 @@ def replay(record: Recorded, reasoner: Reasoner, label: str, *, repeat: int = 1)
         found.refused += reflection.refused
         found.notes += [note for note in reflection.notes if note not in found.notes]
         found.add(reflection.calls)
+        answered |= any(call.outcome not in NOT_ITS_OWN for call in reflection.calls)
+        failed = reflection.failed or failed
+    if failed and not answered:
+        raise ModelError(f"{label}: no reply came from {reasoner.name}, so nothing can be compared. {failed}")
     return found
 
 
@@ -285,12 +291,20 @@ def _tasks(run: Path, session: SessionRecord) -> tuple[Task, list[Task]]:
     return task, sources
 
 
-def _born(journal: Journal, number: int | None) -> int:
+def _existing(run: Path, number: int, count: int) -> int:
+    """The number of a reflection, of so many."""
+    if not 1 <= number <= count:
+        told = {0: "it made none", 1: "it made one, 1"}.get(count, f"it made {count}, 1 to {count}")
+        raise UserError(f"{run} has no reflection {number}: {told}.")
+    return number
+
+
+def _born(journal: Journal, batch: int | None) -> int:
     """Order of the first measurement after a reflection: the target's by batch; sources came before."""
     learned = [x for name in journal.tasks for x in journal.learned(name)]
     earlier = [
         x.order for x in learned
-        if number is None or x.measurement.task != journal.task.name or x.batch < number
+        if batch is None or x.measurement.task != journal.task.name or x.batch < batch
     ]  # fmt: skip
     return max(earlier, default=-1) + 1
 

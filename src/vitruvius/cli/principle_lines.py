@@ -67,13 +67,23 @@ def print_brief(principle: Principle, target: str | None, similarity: float | No
     if target is not None:
         parts.append(f"{target.rpartition('/')[2]}: {short_effect(_best_told(here))}")
     if evidence.joined is not None and len(evidence.tasks) > 1:
-        parts.append(f"all tasks: {short_effect(evidence.joined)}")
+        left = left_out(evidence)
+        parts.append(f"all tasks: {short_effect(evidence.joined)}" + (f", {left}" if left else ""))
     parts.append(f"{evidence.n_for} for, {evidence.n_against} against")
     say(f"    {'; '.join(parts)}")
 
 
 def _best_told(told: TaskEvidence | None) -> Effect | None:
     return None if told is None else told.fresh
+
+
+def left_out(evidence: Evidence) -> str:
+    """Which tasks the effect over all tasks leaves out, and why; empty where it has all."""
+    from vitruvius.knowledge.evidence import untold
+
+    names = untold((each.task, each.fresh) for each in evidence.tasks)
+    short = ", ".join(name.rpartition("/")[2] for name in names)
+    return f"without {short}: too little measured there" if names else ""
 
 
 def short_effect(effect: Effect | None) -> str:
@@ -113,6 +123,8 @@ def print_whole(principle: Principle) -> None:
     say(f"  evidence      {evidence.n_for} architectures for, {evidence.n_against} against")
     if evidence.joined is not None:
         say(f"  all tasks     {long_effect(evidence.joined)}")
+        if left := left_out(evidence):
+            say(f"                {left}")
     for task in evidence.tasks:
         say(f"  {task.task}")
         say(f"    fresh       {long_effect(task.fresh)}")

@@ -32,9 +32,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print plain data.")]
 @contextmanager
 def opened(run: Path | None) -> Generator[tuple[Path, Ledger]]:
     """The run folder, the newest where none is named, and its ledger."""
-    from vitruvius.knowledge.run_folder import newest_run, open_ledger
+    from vitruvius.errors import UserError
+    from vitruvius.generator.files import as_argument
+    from vitruvius.knowledge.imports import waiting
+    from vitruvius.knowledge.run_folder import is_run, newest_run, open_ledger
 
     folder = newest_run() if run is None else run
+    if not is_run(folder) and (count := waiting(folder)):
+        wait = f"{count} principle{' waits' if count == 1 else 's wait'}"
+        raise UserError(
+            f"{folder} has not begun: {wait} for `vitruvius run --run {as_argument(folder)} --task "
+            "SPACE/DATASET`, which takes them over and tests them."
+        )
     if run is None:
         typer.echo(f"of {folder}, the newest run", err=True)
     with open_ledger(folder) as ledger:
@@ -46,7 +55,7 @@ def opened_store(run: Path | None, url: str | None = None) -> Generator[tuple[Pa
     """The run folder and its store; what the store has to say goes to standard error."""
     from vitruvius.knowledge.store import open_store
 
-    with opened(run) as (folder, ledger), open_store(ledger, folder, url=url) as store:
+    with opened(run) as (folder, ledger), open_store(ledger, folder, url=url, reading=True) as store:
         tell(store.notes)
         yield folder, store
 

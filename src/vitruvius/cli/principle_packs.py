@@ -63,6 +63,8 @@ def import_(
         place_pack(file, run)
         if done is not None:
             lines.say(f"{run} {done.sentence()}.")
+            if not done.new:
+                return
             next_time = f"`{again}`" if (run / SETTINGS_FILE).is_file() else "The script that began the run"
             lines.say(f"{next_time} tests them with its next measurements.")
             return

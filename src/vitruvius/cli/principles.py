@@ -112,14 +112,14 @@ def search(
         matches = store.search(
             text, space=space, task=task, status=status, about=about, min_support=min_support, limit=limit
         )
-        target = task or lines.target_of(store.ledger)
+        target, kept = task or lines.target_of(store.ledger), store.count()
     if as_json:
         lines.print_json([{"similarity": m.similarity, **lines.plain(m.principle)} for m in matches])
         return
     for match in matches:
         lines.print_brief(match.principle, target, match.similarity)
     if not matches:
-        lines.say("No principle passes these filters.")
+        lines.say("No principle passes these filters." if kept else "No principles.")
 
 
 @app.command("reindex")

@@ -47,6 +47,7 @@ def list_templates(folder: Folder = None, as_json: AsJson = False) -> None:
             row |= {"version": template.version, "hash": template.hash, "description": template.description}
             row |= {"state": "broken" if library.check(template) else "ok", "path": str(place)}
         rows.append(row)
+    _tell_ignored(folder)
     if as_json:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
@@ -68,6 +69,7 @@ def show(
 ) -> None:
     """A template as it is written, or as a model would get it with sample data or that of a run."""
     from vitruvius.prompts.inputs import samples
+    from vitruvius.prompts.library import sound
     from vitruvius.prompts.versions import version
 
     template = version(name, folder, _runs(run))
@@ -75,7 +77,7 @@ def show(
         fields = {"name": name, "path": str(template.path), "hash": template.hash, "text": template.text}
         typer.echo(json.dumps(fields, indent=2, ensure_ascii=False) if as_json else template.text.rstrip())
         return
-    _refuse_broken(template)
+    sound(template)
     messages = template.render(**samples(template.inputs)) if run is None else _real(template, _record(run))
     if as_json:
         told = [{"role": message.role, "content": message.content} for message in messages]
@@ -131,17 +133,41 @@ def edit(
         raise SettingsError("No editor is set: set EDITOR, for example `export EDITOR=nano`.")
     source = library.locate(name, own if own.is_dir() else None)
     target = own / source.name
+    copied: dict[Path, bytes] = {}
     try:
         own.mkdir(parents=True, exist_ok=True)
         for file in (source, source.with_name(f"{name}.test.toml")):
             if file.is_file() and not (own / file.name).exists():
-                (own / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+                copied[own / file.name] = file.read_bytes()
+                (own / file.name).write_bytes(copied[own / file.name])
         status = subprocess.run([*shlex.split(editor), str(target)], check=False).returncode
     except (OSError, ValueError) as error:
+        _take_back(copied, target)
         raise UserError(f"{target} could not be edited with {editor!r}: {error}.") from error
+    taken_back = _take_back(copied, target)
     if status != 0:
-        raise UserError(f"The editor {editor!r} ended with status {status}; {target} was left as it is.")
+        left = "the copy, which was not changed, was removed" if taken_back else f"{target} was left as it is"
+        raise UserError(f"The editor {editor!r} ended with status {status}; {left}.")
+    if taken_back:
+        typer.echo(
+            f"{name} was not changed, so no copy was kept and ours stays in use. An editor that returns at "
+            "once has to wait until the file is closed, as `code --wait` does."
+        )
+        return
     _report(_problems([library.load(target)]), 1, as_json=False)
+
+
+def _take_back(copied: dict[Path, bytes], target: Path) -> bool:
+    """Remove what was just copied, if the template is among it and nothing was changed.
+
+    A copy would hide every later version of ours.
+    """
+    unchanged = all(file.is_file() and file.read_bytes() == text for file, text in copied.items())
+    if target not in copied or not unchanged:
+        return False
+    for file in copied:
+        file.unlink()
+    return True
 
 
 @app.command()
@@ -174,6 +200,7 @@ def check(
             near = difflib.get_close_matches(template.name, ours, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             typer.echo(f"note: nothing asks for a template called {template.name!r}.{hint}", err=True)
+    _tell_ignored(folder, name)
     record = None if run is None else _record(run)
     problems += _problems(templates, record, room_of(reasoner, context))
     _report(problems, len(wanted), as_json)
@@ -201,6 +228,19 @@ def _problems(
     return found
 
 
+def _tell_ignored(folder: Path | None, name: str | None = None) -> None:
+    """Name files that look as if they were meant, and are not read; of one template if it is named."""
+    from vitruvius.prompts.library import ignored
+
+    for file in ignored(folder):
+        if name in (None, file.name.partition(".")[0]):
+            typer.echo(
+                f"note: {file} is not read: a template is called NAME.md, with letters, digits, - and _, and "
+                "its tests NAME.test.toml.",
+                err=True,
+            )
+
+
 def _record(run: Path) -> Recorded:
     """The last reflection of a run."""
     from vitruvius.replay import recorded
@@ -216,14 +256,6 @@ def _real(template: Template, record: Recorded, sizes: Sizes | None = None) -> l
     if missing:
         typer.echo(f"note: {template.name}: sample data stand for {', '.join(missing)}", err=True)
     return messages
-
-
-def _refuse_broken(template: Template) -> None:
-    from vitruvius.prompts import library
-
-    problems = library.check(template)
-    if problems:
-        raise TemplateError("\n".join(f"{problem}." for problem in problems))
 
 
 def _runs(run: Path | None) -> list[Path]:

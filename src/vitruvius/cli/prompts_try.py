@@ -66,7 +66,7 @@ def compare(
     second: Annotated[str, typer.Argument(help="Another version of it, or another model.")],
     on: Annotated[Path, typer.Option("--on", help="The run folder whose reflection is replayed.")],
     reflection: Annotated[
-        int | None, typer.Option(help="Which one; by default the last. A wrong number lists them.")
+        int | None, typer.Option(help="Which one, counted from 1; by default the last.")
     ] = None,
     reasoner: Annotated[
         str | None, typer.Option(help="The model that is asked; by default that of the run.")

@@ -187,8 +187,7 @@ def _principles(summary: Summary, console: Console) -> None:
     for principle in summary.principles:
         counts[principle.status] = counts.get(principle.status, 0) + 1
     told = ", ".join(f"{n} {status}" for status, n in counts.items()) or "none proposed"
-    nobody = not counts or summary.reasoner in ("", "none")
-    _title(console, f"Principles: {told}" + ("" if nobody else f" (from {summary.reasoner})"))
+    _title(console, f"Principles: {told}" + (f" ({summary.authors})" if summary.authors else ""))
     for status, why in _WHY_NOT.items():
         silent = sum(p.status == status and not p.imported for p in summary.principles)
         if silent:
