@@ -365,12 +365,13 @@ def test_five_hundred_principles_on_ten_thousand_measurements() -> None:
     for i in range(500):
         a, b = rng.choice(SPACE.operations, 2)
         decision = SPACE.decisions[i % 6].name
-        text = [
+        texts = (
             f"{a} >= 2 and depth >= {i % 4}",
             f"op({decision}) = {a}",
             f"{a} feeds {b}",
             f"path({a}|{b})",
-        ][i % 4]
+        )
+        text = texts[i % 4]
         claims.append((principle(text), int(rng.integers(10_000))))
     assert len(assess(claims, [observed])) == 500
     assert within(seconds_of(lambda: assess(claims, [observed]), times=2), 3.0)
