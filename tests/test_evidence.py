@@ -383,18 +383,9 @@ def test_five_hundred_principles_on_ten_thousand_measurements() -> None:
 @pytest.mark.tables
 def test_coverage_along_sessions_on_nasbench201(tables: Path) -> None:
     script = Path(__file__).parents[1] / "benchmarks" / "evidence.py"
-    arguments = [
-        "--seeds",
-        "4",
-        "--evaluations",
-        "120",
-        "--tasks",
-        "nasbench201/cifar10",
-        "--open-shares",
-        "0.3",
-    ]
+    told = "--seeds 4 --evaluations 120 --tasks nasbench201/cifar10 --open-shares 0.3"
     done = subprocess.run(
-        [sys.executable, str(script), *arguments],
+        [sys.executable, str(script), *told.split()],
         env={**os.environ, "VITRUVIUS_TABLES": str(tables)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     record = json.loads(done.stdout.strip().splitlines()[-1])
