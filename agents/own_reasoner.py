@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from vitruvius.agents.reasoner import Brief, Reasoner, Reflection
 from vitruvius.errors import InvalidPredicateError, UnknownNameError, UserError, unknown_name
@@ -153,13 +153,13 @@ def _check_scope(proposal: Proposal, brief: Brief) -> None:
         raise InvalidPredicateError(
             f"direction={proposal.direction!r} is not allowed: 1 is better, -1 worse."
         )
-    expected: object = proposal.expected  # whatever was given
+    expected = cast("object", proposal.expected)  # whatever was given
     if expected is not None and not (isinstance(expected, int | float) and -1 <= expected <= 1):
         raise InvalidPredicateError(f"expected={expected!r} is not allowed: None, or a number from -1 to 1.")
 
 
 def _identity(proposal: Proposal) -> str:
-    given: object = proposal.predicate  # a text or a `Predicate` is taken too
+    given = cast("object", proposal.predicate)  # a text or a `Predicate` is taken too
     return principle_id(proposal) if isinstance(given, Mapping) else ""
 
 

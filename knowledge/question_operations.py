@@ -92,7 +92,7 @@ class Operations(Measures):
         joints = () if self.choosing else ("or",)
         operations = self._union(*joints)
         if operations is None and self.at > start:  # the number was a name: "zero"
-            self.at, (comparison, value) = start, (">=", 1)
+            self.at, comparison, value = start, ">=", 1
             operations = self._union(*joints)
         if operations is None:
             return None

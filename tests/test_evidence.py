@@ -145,8 +145,8 @@ def test_random_effects() -> None:
 
     assert join([0.2], 0.1) == pytest.approx((0.2, 0.1, 0.3))
     assert join([0.2, 0.3], 0.1) == pytest.approx((0.25, 0.1, 0.4))  # two tasks: the hull
-    widely = [np.array(x) for x in ([0.25, 0.3], [0.1, -0.195], [0.4, 0.795])]
-    _, low, high = joining.random_effects(*widely, 0.05)  # the second agrees, and tells little yet
+    centre, lower, upper = np.array([0.25, 0.3]), np.array([0.1, -0.195]), np.array([0.4, 0.795])
+    _, low, high = joining.random_effects(centre, lower, upper, 0.05)  # the second agrees, and tells little
     assert 0.05 < low < 0.1 and 0.4 < high < 0.5
     mean, low, high = join([0.2] * 7, 0.1)
     half = 2.447 * 0.1 / 1.96 / np.sqrt(7)  # t with 6 degrees of freedom, no spread between tasks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("proposer", ["uniform", "ngram"])
 def test_a_session_asks_and_is_told(
-    proposer: str, model: CodeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    proposer: Literal["ngram", "uniform"], model: CodeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space = model.codec.space
     monkeypatch.setattr(library, "load_or_train", lambda *_args, **_named: model)

@@ -10,8 +10,9 @@ import pytest
 
 from vitruvius.figures import code_map, code_usage
 from vitruvius.generator import library
+from vitruvius.generator import portrait as portraits
 from vitruvius.generator.library import CodeModel
-from vitruvius.generator.portrait import Portrait, _layout, portrait
+from vitruvius.generator.portrait import Portrait, portrait
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,8 @@ def test_counts_are_those_of_the_space(code_model: CodeModel, found: Portrait) -
 
 
 def test_a_single_code_has_a_place() -> None:
-    places, shown, nearest = _layout(np.ones((1, 4), dtype=np.float32))
+    one = np.ones((1, 4), dtype=np.float32)
+    places, shown, nearest = portraits._layout(one)  # pyright: ignore[reportPrivateUsage]
     assert places.tolist() == [[0.0, 0.0]] and shown == 0 and nearest.tolist() == [0]
 
 
