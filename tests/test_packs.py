@@ -59,7 +59,7 @@ def scored(ledger: Ledger) -> dict[str, Principle]:
     """As a session scores its principles."""
     known = [(each, ledger.born(each.id, "s")) for each in ledger.principles(session="s")]
     for principle in assess(known, [place.observations for place in measured(ledger)[0]]):
-        ledger.update_principle(principle, session="s")
+        ledger.update_principles([principle], session="s")
     return {each.id: each for each in ledger.principles(session="s")}
 
 

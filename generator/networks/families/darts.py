@@ -26,8 +26,6 @@ from vitruvius.generator.networks.families.base import Family
 from vitruvius.generator.networks.source import write_cell, write_model, write_network
 from vitruvius.generator.space import Architecture, Choices, SearchSpace
 
-_AUXILIARY_SIDE = 8
-"""Least side of the last plane that the auxiliary head can read."""
 _WRITTEN = {
     "maxpool3x3": "nn.MaxPool2d(3, stride={stride}, padding=1)",
     "avgpool3x3": "nn.AvgPool2d(3, stride={stride}, padding=1, count_include_pad=False)",
