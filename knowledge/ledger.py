@@ -267,16 +267,12 @@ class Ledger:
         """Keep a principle that a session proposed or took over, with how much it had learned by then."""
         self._write(lambda connection: principle_rows.add(connection, principle, session), session=session)
 
-    def update_principle(self, principle: Principle, *, session: str) -> None:
-        """Append a principle's status and evidence; what it was before stays in its history.
+    def update_principles(self, principles: Sequence[Principle], *, session: str) -> None:
+        """Append statuses and evidence in one transaction; what they were before stays in their history.
 
         Raises:
-            UnknownNameError: It was never added.
+            UnknownNameError: One of them was never added; then nothing is written.
         """
-        self.update_principles([principle], session=session)
-
-    def update_principles(self, principles: Sequence[Principle], *, session: str) -> None:
-        """As `update_principle`, for many in one transaction."""
         self._write(
             lambda connection: principle_rows.update(connection, principles, session), session=session
         )

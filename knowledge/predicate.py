@@ -184,28 +184,6 @@ def predicate_from_json(data: Mapping[str, Any]) -> AnyPredicate:
         raise InvalidPredicateError(f"The predicate is not valid at {place}: {first['msg']}.") from None
 
 
-def predicate_schema() -> dict[str, Any]:
-    """JSON schema of the JSON form, for structured model output.
-
-    It uses `anyOf` and no `discriminator`, which constrained decoders and endpoints understand.
-    """
-    return _plain_schema(_ADAPTER.json_schema())
-
-
-def _plain_schema(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_plain_schema(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    renamed = {"anyOf" if key == "oneOf" else key: value for key, value in node.items()}
-    plain = {
-        key: _plain_schema(value) for key, value in renamed.items() if key not in ("discriminator", "default")
-    }
-    if plain.get("type") == "object":
-        plain["required"] = sorted(plain["properties"])
-    return plain
-
-
 def _measure(data: object) -> tuple[int, int]:
     """Nodes and levels of a JSON form that may be anything; walked without recursion."""
     nodes, deepest, stack = 0, 0, [(data, 1)]
@@ -232,5 +210,5 @@ def _clauses(parts: tuple[AnyPredicate, ...], negated: bool, either: bool) -> st
 
 __all__ = [
     "All", "AnyOf", "AnyPredicate", "Bound", "Choice", "Count", "Depth", "Feeds", "Not", "Path", "Predicate",
-    "predicate_from_json", "predicate_schema",
+    "predicate_from_json",
 ]  # fmt: skip

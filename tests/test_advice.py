@@ -247,6 +247,19 @@ def test_what_the_target_contradicts_is_dropped(direction: int) -> None:
     assert contradiction(of_the_source, seen) is not None, "it acts here, so it can be contradicted here"
 
 
+def test_a_doubt_within_one_standard_error_drops_nothing() -> None:
+    everything = SPACE.enumerate()
+    holds = Population(SPACE, everything).count(("conv3x3",)) >= 2
+    rows = np.concatenate([everything[holds][:8], everything[~holds][:8]])
+    order = [1.0, 4.0, 5.0, 8.0, 9.0, 12.0, 13.0, 15.0, 2.0, 3.0, 6.0, 7.0, 10.0, 11.0, 14.0, 16.0]
+    for lift, dropped in ((0.0, False), (-6.0, True)):  # a mean rank of -0.25, and a clear one
+        scores = np.array(order) + np.repeat([lift, 0.0], 8)
+        seen = observed(rows, scores, "nasbench201/target")
+        assert scores[:8].mean() < scores[8:].mean()
+        assert (contradiction(principle("conv3x3 >= 2"), seen) is not None) is dropped
+        assert contradiction(principle("conv3x3 >= 2", -1), seen) is None
+
+
 def test_principles_count_as_far_as_their_sources_are_believed() -> None:
     seen = observed(SPACE.sample(0, np.random.default_rng(0)), np.empty(0), "nasbench201/target")
     for trust, low in ((1.0, 0.1), (0.5, 0.05), (0.0, 0.0)):
@@ -372,8 +385,12 @@ def test_a_pack_advises_and_is_weighed(cora: Task, tmp_path: Path) -> None:
     with Session(cora, **SMALL) as session:
         import_pack(session.ledger, session.id, read_pack(tmp_path / "pack.json"))
         session.run(8)
-        told = session.journal.last("relatedness")
-    assert told is not None and told[1]["sources"] == ["pack found"]
+        events = session.ledger.events(session.id, "relatedness")
+        advised = [x.measurement.key for x in session.journal.learned() if x.share is Share.TRANSFER]
+    assert all(event.data["sources"] == ["pack found"] for event in events)
+    weights = [event.data["weights"][0] for event in events]
+    assert weights[0] == pytest.approx(0.7) and len(set(weights)) > 1, "weighed anew with what is measured"
+    assert advised and not any("graph" in key for key in advised)
     rows = cora.space.sample(50, np.random.default_rng(0))
     model = PackModel("found", [(Predicate.parse("graph >= 1"), -0.2)], cora.space, rows)
     holds = Predicate.parse("graph >= 1").holds(Population(cora.space, rows))

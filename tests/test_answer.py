@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,22 @@ def test_principles_come_along(ledger: Ledger, store: Store) -> None:
     found = store.ask("do residual connections help?", limit=1)
     assert [match.principle.id for match in found.nearest] == [kept.id]
     assert f"[{kept.id}]" in str(found)
+
+
+def test_principles_about_the_operation_that_was_named_come_first(ledger: Ledger, store: Store) -> None:
+    """However near in words the others are."""
+    question = "do skips help where the depth is small?"
+    near = [claim(f"depth <= {n}") for n in (1, 2, 3)]
+    near = [replace(one, proposal=replace(one.proposal, sentence=question)) for one in near]
+    far = claim("skip >= 2")
+    far = replace(
+        far, proposal=replace(far.proposal, sentence="Quite other words: pooling, padding, patience.")
+    )
+    for each in (*near, far):
+        ledger.add_principle(each, session="s")
+    ranked = [match.principle.id for match in store.search(question, limit=4)]
+    assert ranked[-1] == far.id, "by meaning it is the last"
+    assert [match.principle.id for match in store.ask(question, limit=1).nearest] == [far.id]
 
 
 def test_nothing_measured_yet(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vitruvius.agents import baselines
 from vitruvius.agents.baselines import METHODS, Curve, random_search, regularised_evolution
 from vitruvius.generator.evaluation.task import Measurement, Status, Task
 from vitruvius.generator.space import Architecture
@@ -77,6 +78,27 @@ def test_evolution_beats_random_at_the_same_budget(cora: Task) -> None:
         for seed in range(12)
     ]
     assert np.mean(gain) > 0
+
+
+def test_in_evolution_the_oldest_leaves(cora: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parent is among the latest of its population's size, however good those before it were."""
+    living, ages = list[str](), list[int]()
+    score, mutant = baselines.Purse.score, baselines._mutant  # pyright: ignore[reportPrivateUsage]
+
+    def born(purse: baselines.Purse, architecture: Architecture) -> float:
+        living.append(architecture.key)
+        return score(purse, architecture)
+
+    def chosen(parent: Architecture, rng: np.random.Generator) -> Architecture:
+        ages.append(living[::-1].index(parent.key))
+        return mutant(parent, rng)
+
+    monkeypatch.setattr(baselines.Purse, "score", born)
+    monkeypatch.setattr(baselines, "_mutant", chosen)
+    for seed in range(3):
+        living.clear()
+        regularised_evolution(cora, 200, seed)
+    assert 25 <= max(ages) < baselines.POPULATION
 
 
 def test_smaller_is_better() -> None:

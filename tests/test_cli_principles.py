@@ -69,7 +69,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ledger.add_call("s", CALL)
         before = dataclasses.replace(HELPS, status=PrincipleStatus.PROPOSED, evidence=Evidence())
         ledger.add_principle(before, session="s")
-        ledger.update_principle(HELPS, session="s")
+        ledger.update_principles([HELPS], session="s")
         ledger.add_principle(HURTS, session="s")
         Store(ledger, folder / "chroma", embedder=HashingEmbedder()).close()
     return folder
@@ -225,7 +225,7 @@ def test_show_draws_what_speaks_for_and_against(run: Path) -> None:
             learned = Measurement("nasbench201", TASK, each.key, each.id, Status.OK, score)
             ledger.record(learned, session="s", batch=number, share=Share.INITIAL)
         told = TaskEvidence(TASK, SEEN, FRESH, (good.id, "not measured"), (bad.id,))
-        ledger.update_principle(dataclasses.replace(HELPS, evidence=Evidence((told,), FRESH)), session="s")
+        ledger.update_principles([dataclasses.replace(HELPS, evidence=Evidence((told,), FRESH))], session="s")
     text = output("show", HELPS.id)
     assert space.draw(good).splitlines()[0].strip() in text
     assert text.index("for it") < text.index(good.key) < text.index("against it") < text.index(bad.key)

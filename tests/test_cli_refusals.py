@@ -61,6 +61,18 @@ def test_a_refused_run_leaves_nothing_and_is_not_the_newest(here: Path) -> None:
     assert newest_run(here / "runs") == begun
 
 
+@pytest.mark.parametrize("name", ["table", "templates"])
+def test_paths_in_settings_hold_from_any_folder(
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    settings = load_settings(None, {name: "mine/there"})
+    assert getattr(settings, name) == str(here / "mine" / "there")
+    (here / "kept.toml").write_text(dump_settings(settings))
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    assert load_settings(here / "kept.toml", {}) == settings
+
+
 def test_what_was_there_before_stays(here: Path) -> None:
     folder = here / "mine"
     folder.mkdir()

@@ -88,8 +88,8 @@ def test_the_timeline_counts_evaluations(ledger: Ledger, places: list[Measured])
     ledger.add_principle(other, session="s")
     later = len(measured(ledger)[0][0].observations)
     (contested,) = scored(places, kept)
-    ledger.update_principle(contested, session="s")
-    ledger.update_principle(contested, session="s")
+    ledger.update_principles([contested], session="s")
+    ledger.update_principles([contested], session="s")
     steps = ledger.steps()
     assert [(s.principle, s.before, s.status, s.evaluations) for s in steps] == [
         (kept.id, None, PrincipleStatus.PROPOSED, counted),

@@ -92,10 +92,24 @@ def test_rmsprop_is_tensorflow_s():
     np.testing.assert_allclose(w.detach().numpy(), expected, rtol=1e-6)
 
 
-def first_batch(recipe: Recipe, images: Images) -> tuple[torch.Tensor, torch.Tensor]:
-    epochs = Epochs(on_cpu(images, recipe), recipe, 0)
+def first_batch(recipe: Recipe, images: Images, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    epochs = Epochs(on_cpu(images, recipe), recipe, seed)
     epochs.begin()
     return epochs.next()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"augment": "shift"}, {"augment": "shift+flip"}, {"augment": "none", "cutout": 3}]
+)
+def test_the_seed_decides_order_and_augmentation(changes: dict[str, Any]):
+    x = np.random.default_rng(0).integers(1, 255, (64, 2, 8, 8)).astype(np.uint8)
+    images, recipe = Images("x", x, np.arange(64), x, np.arange(64), 64, 0, ""), Recipe(batch=64, **changes)
+    (one, first), (same, again), (other, second) = (first_batch(recipe, images, seed) for seed in (3, 3, 4))
+    assert torch.equal(first, again) and torch.equal(one, same)
+    assert not torch.equal(first, second)
+    assert not torch.equal(one[first.argsort()], other[second.argsort()]), (
+        "the same images, otherwise augmented"
+    )
 
 
 def test_images_are_standardised_shifted_and_flipped():

@@ -86,6 +86,18 @@ def test_ten_tell_the_space(sources: LatencySources) -> None:
     assert "10 timed architectures and no other device;" in lonely.describe()
 
 
+def test_no_prediction_is_below_half_of_the_least_that_was_timed(sources: LatencySources) -> None:
+    """Even where the line through the roots would cross zero, and its square come up again."""
+    rows = sources.telling(8)
+    steep = np.where(new_device(rows) > np.median(new_device(rows)), 400.0, 1.0)
+    found = sources.fit(rows, steep, costs(rows))
+    everything = SPACE.enumerate()
+    roots = found.centre + sources.features(everything, costs(everything)) @ found.weights
+    assert roots.min() < -found.floor
+    guess = found.predict(everything, costs(everything))
+    assert guess.min() == pytest.approx(0.5) and (guess[roots < found.floor] == guess.min()).all()
+
+
 def test_proposals_are_different_lean_and_the_same_again(sources: LatencySources) -> None:
     chosen = sources.telling(12)
     assert len(np.unique(SPACE.numbers(chosen))) == 12

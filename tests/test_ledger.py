@@ -235,7 +235,7 @@ class TestPrinciples:
         for status, measured in steps:
             for _ in range(2):
                 changed = principle(status=status, evidence=measured)
-                ledger.update_principle(changed, session="s")
+                ledger.update_principles([changed], session="s")
                 assert ledger.principle(changed.id) == changed
                 assert ledger.principles() == [changed]
         history = ledger.history(principle().id)
@@ -266,8 +266,8 @@ class TestPrinciples:
         ]  # fmt: skip
         for each in everything:
             ledger.add_principle(each, session="s")
-        ledger.update_principle(
-            dataclasses.replace(everything[3], status=PrincipleStatus.REFUTED), session="s"
+        ledger.update_principles(
+            [dataclasses.replace(everything[3], status=PrincipleStatus.REFUTED)], session="s"
         )
 
         def ids(**filters: Any) -> str:
@@ -285,7 +285,7 @@ class TestPrinciples:
     def test_a_second_session_does_not_hide_what_the_first_measured(self, ledger: Ledger) -> None:
         measured = principle(status=PrincipleStatus.SUPPORTED, evidence=evidence(2))
         ledger.add_principle(principle(), session="s")
-        ledger.update_principle(measured, session="s")
+        ledger.update_principles([measured], session="s")
         ledger.add_principle(principle(), session="other")
         assert ledger.principles() == [measured]
         assert ledger.principles(session="s") == [measured]
@@ -299,7 +299,8 @@ class TestPrinciples:
             with pytest.raises(UnknownNameError, match=rf"Unknown principle '{wrong}'.*{known}"):
                 ask(wrong)
         with pytest.raises(UnknownNameError):
-            ledger.update_principle(principle(1), session="s")
+            ledger.update_principles([principle(status=PrincipleStatus.REFUTED), principle(1)], session="s")
+        assert ledger.principle(known) == principle(), "nothing of them was written"
 
     def test_changed(self, ledger: Ledger) -> None:
         assert ledger.changed(Revision()) == (Revision(), [])
@@ -307,7 +308,7 @@ class TestPrinciples:
             ledger.add_principle(principle(number), session="s")
         revision, changed = ledger.changed(Revision())
         assert len(changed) == 3
-        ledger.update_principle(principle(1, status=PrincipleStatus.REFUTED), session="s")
+        ledger.update_principles([principle(1, status=PrincipleStatus.REFUTED)], session="s")
         assert [p.id for p in ledger.changed(revision)[1]] == [principle(1).id]
 
 

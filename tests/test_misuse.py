@@ -250,15 +250,17 @@ def test_a_second_task_that_is_refused_does_not_spoil_the_first(space: SearchSpa
 
 def test_what_was_told_beforehand_freezes_no_reference(space: SearchSpace) -> None:
     task = vt.Task("test-misuse/flowers", vt.Manual(metric="accuracy"))
-    with vt.Session(task, **QUICK) as session:
+    with vt.Session(task, open_share=0.5, **QUICK) as session:
         rows = space.sample(40, np.random.default_rng(1))
         for one in {each.key: each for each in space.architectures(rows)}.values():
             session.tell(one, score(one))
+        assert session.journal.event("reference", 0) is None
         for _ in range(20):
             (one,) = session.ask(1)
             session.tell(one, score(one))
         frozen = session.journal.event("reference", 0)
-        assert frozen is None or len(frozen["scores"]) >= session.options.initial
+        drawn = [x.measurement.score or 0.0 for x in session.journal.learned() if x.share.uniform]
+        assert frozen is not None and frozen["scores"] == sorted(drawn[: session.options.initial])
         quantiles = session.journal.observations().quantiles
     assert len(set(quantiles.round(3))) > 5
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from torch import nn
 
 from vitruvius.errors import UserError
 from vitruvius.generator import networks as package
+from vitruvius.generator.evaluation.recipe import Recipe
+from vitruvius.generator.evaluation.task import Task
+from vitruvius.generator.evaluation.train import Train
 from vitruvius.generator.networks import (
     SPACES_WITH_NETWORKS,
     build_network,
@@ -324,6 +328,25 @@ def test_an_extra_that_a_space_does_not_have_is_refused():
         build_network(sampled("nasbench201", 1)[0], classes=10, extras=("auxiliary",))
     with pytest.raises(UserError, match=r"'aux'; allowed: auxiliary \(a second classifier"):
         build_network(sampled("darts", 1)[0], classes=10, extras=("aux",))
+
+
+def test_images_that_the_auxiliary_head_cannot_read_are_refused_before_anything_is_trained():
+    cell = sampled("darts", 1)[0]
+    told = (
+        r"Images of 28 x 28 are too small for the auxiliary head of DARTS, which needs 29 x 29: leave it out"
+    )
+    shape = Shape(10, 3, 28, 28, 4, 1, ("auxiliary",))
+    with pytest.raises(UserError, match=told):
+        family(cell.space).complete(shape)
+    assert family(cell.space).complete(replace(shape, extras=())).cells == 1
+    network = build_network(cell, classes=10, width=4, cells=1, extras=("auxiliary",)).train()
+    for side in (29, 32):
+        assert family(cell.space).complete(replace(shape, height=side, width=side)).extras == ("auxiliary",)
+        assert network(torch.randn(2, 3, side, side))[1].shape == (2, 10)
+    with pytest.raises(RuntimeError, match="size"):
+        network(torch.randn(2, 3, 28, 28))
+    with pytest.raises(UserError, match="Images of 8 x 8"):
+        Task("darts/digits", Train(recipe=Recipe(auxiliary=0.4)))
 
 
 def test_networks_of_graphs_cannot_be_trained_on_images():

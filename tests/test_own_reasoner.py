@@ -113,10 +113,15 @@ def test_ours_goes_through_unchanged_and_a_name_is_none() -> None:
     assert own_reasoner("statistics") is None and own_reasoner(None) is None
 
 
-def test_closing_is_not_needed() -> None:
-    found = own_reasoner(Plain([]))
+def test_closing_is_not_needed_and_passed_on() -> None:
+    closed: list[int] = []
+    plain = Plain([])
+    found = own_reasoner(plain)
     assert found is not None
+    found.close()  # there is nothing to close
+    plain.close = lambda: closed.append(1)  # type: ignore[attr-defined]
     found.close()
+    assert closed == [1]
 
 
 @pytest.mark.parametrize("name", ["Mine", "made", "ready"])

@@ -67,7 +67,7 @@ def scored(ledger: Ledger) -> dict[str, Principle]:
     """As a session scores its principles."""
     known = [(each, ledger.born(each.id, "s")) for each in ledger.principles(session="s")]
     for principle in assess(known, [place.observations for place in measured(ledger)[0]]):
-        ledger.update_principle(principle, session="s")
+        ledger.update_principles([principle], session="s")
     return {each.id: each for each in ledger.principles(session="s")}
 
 
@@ -165,6 +165,27 @@ def test_what_is_imported_starts_as_proposed_with_its_evidence_as_a_prior(here: 
     assert record is not None
     assert record.labels[0] == ("nasbench201", "ImageNet16-120")
     assert set(record.labels) > LABELS
+
+
+def test_a_warning_stays_a_warning(here: Ledger, pack: Pack) -> None:
+    import_pack(here, "s", pack)
+    known = {principle_id(each.proposal): each.proposal.direction for each in here.principles(session="s")}
+    there = {before.original: id for id, before in priors(here, "s").items()}
+    assert [known[there[each.id]] for each in pack.principles] == [
+        each.proposal.direction for each in pack.principles
+    ]
+    assert sorted(known.values()) == [-1, 1, 1]
+
+
+@pytest.mark.parametrize("status", [PrincipleStatus.SUPERSEDED, PrincipleStatus.RETRACTED])
+def test_what_was_given_up_where_it_comes_from_is_not_taken_over(
+    here: Ledger, pack: Pack, status: PrincipleStatus
+) -> None:
+    first, *others = pack.principles
+    done = import_pack(here, "s", replace(pack, principles=(replace(first, status=status), *others)))
+    assert done.refused == {f"{status.value} where it comes from": 1}
+    originals = {before.original for before in priors(here, "s").values()}
+    assert originals == {each.id for each in others}
 
 
 def test_the_same_pack_again_changes_nothing(here: Ledger, pack: Pack) -> None:

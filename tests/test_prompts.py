@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import jinja2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from vitruvius.agents.replies import ProposedPrinciple, reply_schema
 from vitruvius.errors import TemplateError, UnknownNameError
 from vitruvius.prompts import library
 from vitruvius.prompts.inputs import INPUTS, samples
-from vitruvius.prompts.parsing import REPLIES, parse
+from vitruvius.prompts.parsing import LARGEST, REPLIES, environment, parse
 from vitruvius.prompts.quoting import quote
 
 HEAD = "---\ndescription: A test.\ninputs: [task]\nreply: text\nversion: 1\n---\n"
@@ -318,3 +319,19 @@ def test_what_may_be_empty_is_checked_empty(tmp_path: Path) -> None:
     )
     [problem] = library.check(library.load(tmp_path / "mine.md"))
     assert "does not render" in problem.reason
+
+
+def test_a_template_has_a_largest_size() -> None:
+    head = "---\ninputs: []\n---\n"
+    told = [parse(head + "x" * (size - len(head)), "long.md") for size in (LARGEST, LARGEST + 1)]
+    assert not any("characters" in problem.reason for problem in told[0].problems)
+    (problem,) = told[1].problems
+    assert problem.reason == f"the template has {LARGEST + 1} characters; at most {LARGEST} are allowed"
+
+
+@pytest.mark.parametrize(
+    "name", ["range(3)", "lipsum()", "dict(a=1)", "cycler(1)", "joiner()", "namespace()"]
+)
+def test_nothing_of_jinja_is_at_hand_in_a_template(name: str) -> None:
+    with pytest.raises(jinja2.UndefinedError):
+        environment().from_string(f"{{{{ {name} }}}}").render()

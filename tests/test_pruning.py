@@ -75,7 +75,8 @@ def test_nothing_but_support_prunes(status: PrincipleStatus) -> None:
 def test_principles_that_do_not_fit_are_left_out() -> None:
     foreign = supported("gat >= 1", 0.5)
     bound = supported("params < 1M", 0.5)
-    other = replace(supported("skip >= 1", 0.5), proposal=replace(foreign.proposal, space="nasbench-graph"))
+    fits = supported("skip >= 1", 0.5)
+    other = replace(fits, proposal=replace(fits.proposal, space="nasbench-graph"))
     assert prune(SPACE, [foreign, bound, other], remaining=10).terms == ()
     assert len(prune(SPACE, [bound], remaining=10, costs=params).terms) == 1
 
@@ -96,6 +97,36 @@ def test_the_minimum_is_kept_strongest_first() -> None:
 def test_one_principle_does_not_cut_more_than_its_part() -> None:
     assert not prune(SPACE, [supported("conv3x3 >= 3", 0.4)], remaining=1).hard
     assert not prune(SPACE, [supported("skip >= 0", 0.4)], remaining=1).hard  # cuts nothing
+
+
+@pytest.mark.parametrize("remaining", [1, 8, 12, 30])
+def test_in_a_part_of_the_space_everything_is_counted_in_that_part(remaining: int) -> None:
+    """Against a count by hand in the part: what must stay, what is cut, the share left, and what is wanted."""
+    among = np.random.default_rng(remaining).random(len(EVERYTHING)) < 0.05
+    part = EVERYTHING[among]
+    claims = [("conv3x3 >= 1", 0.4), ("skip >= 1", 0.3), ("conv1x1 >= 1", 0.2), ("depth >= 2", 0.1)]
+    principles = [supported(text, low) for text, low in claims]
+    inside, hard, least = (
+        np.ones(len(part), dtype=np.bool_),
+        list[str](),
+        max(0.01, 20 * remaining / len(part)),
+    )
+    for (text, _), principle in zip(claims, principles, strict=True):
+        left = inside & holds(text, part)
+        if left.mean() >= least and 0.01 <= 1.0 - left.sum() / inside.sum() <= 0.5:
+            inside = left
+            hard.append(principle.id)
+    restriction = prune(SPACE, principles, remaining=remaining, among=among)
+    assert [term.principle for term in restriction.hard] == hard
+    assert bool(hard) == (remaining < 30)
+    assert restriction.share == pytest.approx(inside.mean())
+    wanted = restriction.wanted(among=among)
+    assert wanted is not None and not wanted[~among].any()
+    assert (wanted[among] == inside).all()
+    if hard:
+        hit = SPACE.architectures(part[~holds(claims[0][0], part)])[0]
+        wider = reopen(restriction, hit, among=among)
+        assert wider.share == pytest.approx(wider.inside(part).mean()) and wider.share > restriction.share
 
 
 TEXTS = st.sampled_from(

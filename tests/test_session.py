@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from vitruvius.agents.candidates import batch_size, open_due
+from vitruvius.agents.journal import Journal
 from vitruvius.agents.options import Options
 from vitruvius.agents.reasoner import Brief, ModelCall, Reflection
 from vitruvius.agents.session import Session
@@ -111,12 +112,22 @@ def test_only_who_writes_with_the_code_model_has_it_fine_tuned(
     cora: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tuned: list[int] = []
-    monkeypatch.setattr("vitruvius.agents.learning.finetune_model", lambda *_: tuned.append(1))
-    for proposer, wanted in (("uniform", False), ("ngram", True)):
-        settings: dict[str, Any] = {**SMALL, "proposer": proposer, "finetune_every": 5, "reasoner": "none"}
+
+    def finetune(journal: Journal, _engine: Any, _options: Any, number: int, *_: Any) -> None:
+        tuned.append(journal.counted())
+        journal.log("model", {"folder": "none"}, number=number)
+
+    monkeypatch.setattr("vitruvius.agents.learning.finetune_model", finetune)
+    for proposer, every, wanted in (("uniform", 5, []), ("ngram", 0, []), ("ngram", 5, [6, 12])):
+        settings: dict[str, Any] = {
+            **SMALL,
+            "proposer": proposer,
+            "finetune_every": every,
+            "reasoner": "none",
+        }
         with Session(cora, **settings) as session:
-            session.run(8)
-        assert bool(tuned) is wanted
+            session.run(15)
+        assert tuned == wanted
 
 
 def test_batches_are_in_the_ledger_before_they_are_measured(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from computing_time import seconds_of, within
 
+from vitruvius.agents import statistics
 from vitruvius.agents.reasoner import Brief
 from vitruvius.agents.statistics import StatisticsReasoner, candidates
 from vitruvius.generator.space import get_space
@@ -63,6 +64,13 @@ def test_the_planted_rule_comes_first(text: str, effect: float) -> None:
     )
     same = np.corrcoef(wanted, found)[0, 1] > 0
     assert proposals[0].direction == (1 if (effect > 0) == same else -1)
+
+
+def test_what_is_certain_and_tiny_is_not_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = observe("op2 = gcn", 0.04, 0, n=12_000)
+    assert propose(many) == []
+    monkeypatch.setattr(statistics, "SMALLEST", 0.01)
+    assert propose(many), "it stands out, were it worth a principle"
 
 
 def test_proposals_are_complete_and_fit_their_scope() -> None:

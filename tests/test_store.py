@@ -84,7 +84,7 @@ class TestSearch:
         graph = principle("skip", space="nasbench-graph", task="nasbench-graph/cora")
         add(ledger, here, any_task, portable, graph)
         refuted = dataclasses.replace(graph, status=PrincipleStatus.REFUTED)
-        ledger.update_principle(refuted, session="s")
+        ledger.update_principles([refuted], session="s")
         a, b, c, d = here.id, any_task.id, portable.id, graph.id
         assert found(store) == {a, b, c, d}
         assert found(store, space="nasbench201") == {a, b, c}
@@ -139,7 +139,7 @@ class TestSearch:
         add(ledger, kept)
         assert store.search("skip")[0].principle == kept
         changed = dataclasses.replace(principle("skip", support=9), status=PrincipleStatus.SUPPORTED)
-        ledger.update_principle(changed, session="s")
+        ledger.update_principles([changed], session="s")
         assert [m.principle for m in store.search("skip", status="supported", min_support=9)] == [changed]
         assert store.search("skip", status="proposed") == []
 
@@ -387,7 +387,7 @@ def test_vectors_are_made_once(ledger: Ledger, tmp_path: Path) -> None:
     with Store(ledger, tmp_path / "chroma", embedder=Counting()) as store:
         assert Counting.texts == 2
         changed = dataclasses.replace(principle("skip"), status=PrincipleStatus.REFUTED)
-        ledger.update_principle(changed, session="s")
+        ledger.update_principles([changed], session="s")
         assert store.sync() == 1 and store.sync() == 0
         assert Counting.texts == 2
         assert found(store, status="refuted") == {changed.id}

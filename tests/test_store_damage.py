@@ -196,7 +196,7 @@ def test_what_was_met_before_is_filtered_by_what_it_is_now(ledger: Ledger, store
         assert len(other.search("skip", status="proposed", limit=3)) == 3
     assert len(store.search("skip", status="proposed", limit=3)) == 3
     changed = dataclasses.replace(kept[0], status=PrincipleStatus.REFUTED)
-    ledger.update_principle(changed, session="s")
+    ledger.update_principles([changed], session="s")
     assert kept[0].id not in found(store, status="proposed")
     assert found(store, status="refuted") == {kept[0].id}
     store.reindex()

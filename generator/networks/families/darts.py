@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from vitruvius.errors import UserError
 from vitruvius.generator.networks import darts as module
 from vitruvius.generator.networks.costs import (
     Cost,
@@ -45,6 +46,22 @@ class DartsFamily(Family):
     stem, cells, stages = 36, 6, "each of the three stages, beside the two reduction cells"
     extras = MappingProxyType({"auxiliary": "a second classifier in the middle, for training"})
     shapes = MappingProxyType({"cifar10": Shape(10, 3, 32, 32), "cifar100": Shape(100, 3, 32, 32)})
+
+    def complete(self, shape: Shape) -> Shape:
+        """The shape with the benchmark's numbers in place of 0; images whose size is not told may have any.
+
+        Raises:
+            UserError: An unknown extra, or images that are too small for the auxiliary head.
+        """
+        shape, last = super().complete(shape), module.STAGES - 1
+        if "auxiliary" in shape.extras and shape.pixels > 1 and min(shape.halved(last)) < _AUXILIARY_SIDE:
+            least = 2**last * (_AUXILIARY_SIDE - 1) + 1
+            raise UserError(
+                f"Images of {shape.height} x {shape.width} are too small for the auxiliary head of "
+                f"{self.title}, which needs {least} x {least}: leave it out (`auxiliary = 0` in the recipe, "
+                "or no `--extra auxiliary`)."
+            )
+        return shape
 
     def build(self, architecture: Architecture, shape: Shape) -> nn.Module:
         """The network with fresh weights."""
