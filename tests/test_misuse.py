@@ -98,13 +98,13 @@ def test_a_source_named_twice_is_refused(space: SearchSpace) -> None:
 
 def test_a_failure_of_another_session_is_tried_again(space: SearchSpace, tmp_path: Path) -> None:
     shared = f"sqlite:///{tmp_path / 'shared.db'}"
-    full = Calls(lambda number: OSError("disk full") if number <= 6 else None)
+    full = Calls(lambda number: OSError("disk full") if number <= 4 else None)
     for name in ("a", "b"):
         task = vt.Task("test-misuse/flowers", Function(full, version="1"))
         with vt.Session(task, tmp_path / name, ledger=shared, **QUICK) as session:
             session.run(8)
             failed = [one for one in session.journal.learned() if not one.measurement.ok]
-    assert not failed, "what failed in the first session is measured in the second"
+        assert len(failed) == (4 if name == "a" else 0), "what failed in the first is measured in the second"
 
 
 class Silent:
