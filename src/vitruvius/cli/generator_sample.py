@@ -83,10 +83,19 @@ def sample(
         pool = fill_pool(proposer, model.codec, request, inside=wish.holds, known_ids=wish.known)
     finally:
         proposer.close()
+    _show(wish, pool, model.codec, out)
+
+
+def _show(wish: _Wish, pool: Pool, codec: Codec, out: Path | None) -> None:
+    """Write what was drawn, the best first where there is one, and say what became of the rest.
+
+    Raises:
+        UserError: Nothing is left.
+    """
     if wish.good is not None:
         order = wish.good.best_first(pool.choices)
         pool = replace(pool, choices=pool.choices[order], codes=pool.codes[order])
-    _write(pool, model.codec, out)
+    _write(pool, codec, out)
     for line in [*wish.lines(pool), pool.describe()]:
         typer.echo(line, err=True)
     if not len(pool.choices):
