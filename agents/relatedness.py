@@ -78,11 +78,11 @@ class Relatedness:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Relatedness:
         """Read what `to_json` wrote."""
-        agreement = [np.nan if one is None else one for one in data["agreement"]]
+        uniform = data.get("uniform", 0)  # runs from before it was told have another correlation
+        agreement = [np.nan if one is None or not uniform else one for one in data["agreement"]]
         return cls(
-            tuple(data["sources"]), np.array(agreement), np.array(data["weights"]), data["measured"],
-            data["uniform"],
-        )  # fmt: skip
+            tuple(data["sources"]), np.array(agreement), np.array(data["weights"]), data["measured"], uniform
+        )
 
     def lines(self) -> list[str]:
         """One line for each source, for people."""

@@ -29,6 +29,7 @@ from vitruvius.knowledge.predicate import Count, Predicate
 from vitruvius.knowledge.principle import Effect, Origin, Principle, Proposal, principle_id
 from vitruvius.knowledge.question import Reading, read
 from vitruvius.knowledge.steering import all_rows
+from vitruvius.knowledge.vocabulary import tokens, vocabulary
 
 if TYPE_CHECKING:
     from vitruvius.knowledge.store import Match
@@ -199,11 +200,12 @@ def answer(
         UserError: The question names other tasks than that one.
     """
     known = list(dict.fromkeys(place.observations.space for place in places))
-    named = [space for space in known if re.search(rf"(?<![\w-]){space.name}(?![\w-])", question.lower())]
+    named = [space for space in known if _names(space).search(question)]
     spaces: list[SpaceAnswer] = []
     for space in named or known:
         mine = [place for place in places if place.observations.space is space]
-        spaces.append(_on_space(re.sub(space.name, " ", question, flags=re.IGNORECASE), space, mine, task))
+        asked = _names(space).sub(" ", question) if named else question
+        spaces.append(_on_space(asked, space, mine, task))
     if any(each.reading.tasks for each in spaces):  # tasks of other spaces were not asked about
         spaces = [each for each in spaces if each.reading.tasks]
     unknown = [word for each in spaces for word in each.reading.unknown]
@@ -212,6 +214,13 @@ def answer(
     return Answer(
         question, tuple(spaces), tuple(nearest), tuple(nowhere), tuple(dict.fromkeys([*notes, *said]))
     )
+
+
+def _names(space: SearchSpace) -> re.Pattern[str]:
+    """Where a question names a space; a name that an operation has too is never the space's."""
+    if tuple(tokens(space.name)) in vocabulary(space):
+        return re.compile(r"(?!)")
+    return re.compile(rf"(?<![\w-]){re.escape(space.name)}(?![\w-])", re.IGNORECASE)
 
 
 def _on_space(question: str, space: SearchSpace, places: Sequence[Measured], task: str | None) -> SpaceAnswer:

@@ -192,7 +192,10 @@ def test_the_correlation_told_is_that_of_uniform_draws() -> None:
     said = np.where(uniform, scores, -scores)[:, None]
     found = relatedness.relate(SPACE, ["s"], rows, scores, said, uniform)
     assert found.agreement[0] == pytest.approx(1.0) and (found.measured, found.uniform) == (60, 10)
-    assert Relatedness.from_json(found.to_json()).uniform == 10
+    kept = found.to_json()
+    assert Relatedness.from_json(kept).uniform == 10
+    del kept["uniform"]  # a run from before it was told
+    assert "is not compared yet" in Relatedness.from_json(kept).lines()[0]
 
 
 # ---- what is chosen ---------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from described_spaces import CHAIN, described
 from measured_ledger import SOURCE, SPACE, TARGET, claim, filled, measure
 from numpy.typing import NDArray
 from typer.testing import CliRunner
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from vitruvius.cli.principles import app
 from vitruvius.errors import UnknownNameError, UserError
 from vitruvius.generator.space import Choices, get_space
+from vitruvius.knowledge import answer as answers
 from vitruvius.knowledge.answer import SpaceAnswer, TaskAnswer, answer, verdict, with_costs
 from vitruvius.knowledge.embedders import HashingEmbedder
 from vitruvius.knowledge.ledger import Ledger
@@ -294,6 +296,13 @@ def test_the_task_asked_for_and_the_one_named_must_agree(store: Store) -> None:
         store.ask("do skips help on cifar100?", task="nasbench201/cifar10")
 
 
+def test_a_space_that_is_named_is_the_only_one_that_is_asked(store: Store) -> None:
+    (found,) = store.ask(f"what does {SPACE.name} say about skips?").spaces
+    assert found.reading.text() == "skip >= 1"
+    names = answers._names  # pyright: ignore[reportPrivateUsage]
+    assert names(SPACE).search("on NASBench201?") and not names(SPACE).search("on nasbench201-mine")
+
+
 @pytest.mark.parametrize(
     ("effect", "said"),
     [
@@ -306,3 +315,9 @@ def test_the_task_asked_for_and_the_one_named_must_agree(store: Store) -> None:
 )
 def test_whether_it_matters(effect: Effect, said: str) -> None:
     assert verdict(effect, 0) == said
+
+
+def test_an_operation_is_no_space(tmp_path: Path) -> None:
+    """A space of one's own may be called as one of its operations is."""
+    space = described(tmp_path, CHAIN.replace("test-chain", "skip"))
+    assert not answers._names(space).search("does skip help?")  # pyright: ignore[reportPrivateUsage]
